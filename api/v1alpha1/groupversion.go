@@ -1,0 +1,28 @@
+package v1alpha1
+
+import (
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// GroupVersion is the group and version of every kind in this package.
+var GroupVersion = schema.GroupVersion{Group: "aetherplatform.cloud", Version: "v1alpha1"}
+
+// AddToScheme registers the kinds of this package with a scheme.
+var AddToScheme = schemeBuilder.AddToScheme
+
+var schemeBuilder = runtime.NewSchemeBuilder(addKnownTypes)
+
+func addKnownTypes(s *runtime.Scheme) error {
+	s.AddKnownTypes(GroupVersion,
+		&Tenant{}, &TenantList{},
+		&TenantNamespace{}, &TenantNamespaceList{},
+		&NamespaceProfile{}, &NamespaceProfileList{},
+		&TenantSource{}, &TenantSourceList{},
+		&WorkloadCluster{}, &WorkloadClusterList{},
+	)
+	metav1.AddToGroupVersion(s, GroupVersion)
+	return nil
+}

@@ -1,0 +1,88 @@
+package v1alpha1
+
+// Kinds of this group, as they are written in Git.
+const (
+	KindTenant           = "Tenant"
+	KindTenantNamespace  = "TenantNamespace"
+	KindNamespaceProfile = "NamespaceProfile"
+	KindTenantSource     = "TenantSource"
+	KindWorkloadCluster  = "WorkloadCluster"
+)
+
+// Labels that Aether sets. Admission policies keep everyone but its controllers
+// from changing them.
+const (
+	// LabelPrefix begins every label and annotation of Aether's.
+	LabelPrefix = "aetherplatform.cloud/"
+
+	// LabelTenant names the tenant that an object belongs to. On TenantNamespaces,
+	// Namespaces and everything Aether puts into a Namespace.
+	LabelTenant = LabelPrefix + "tenant"
+
+	// LabelManagedBy marks what the namespace operator made; its value is ManagedBy.
+	LabelManagedBy = LabelPrefix + "managed-by"
+
+	// LabelSource names the TenantSource that an object was read from, as
+	// "<namespace>.<name>".
+	LabelSource = LabelPrefix + "source"
+
+	// LabelSealed is on every Namespace of Aether's. Pods are admitted only where
+	// it is "false": a Namespace is born with "true" and opened once its isolation
+	// has been observed.
+	LabelSealed = LabelPrefix + "sealed"
+
+	// LabelAdoptableBy on a Namespace that Aether does not own permits the one
+	// tenant it names to take it over. Setting it needs the verb "adopt" on that
+	// Tenant.
+	LabelAdoptableBy = LabelPrefix + "adoptable-by"
+
+	// ManagedBy is the value of LabelManagedBy.
+	ManagedBy = "namespace-operator"
+)
+
+// Annotations that Aether sets.
+const (
+	// AnnotationTenantUID ties a Namespace to one life of its Tenant, so that a
+	// tenant deleted and created anew under the same name does not inherit.
+	AnnotationTenantUID = LabelPrefix + "tenant-uid"
+
+	// AnnotationRevision is the source revision at which the object's content last
+	// changed. With AnnotationPath it is a permanent link to the line that asked.
+	AnnotationRevision = LabelPrefix + "source-revision"
+
+	// AnnotationPath is "<file>:<line>" of the spec at AnnotationRevision.
+	AnnotationPath = LabelPrefix + "source-path"
+
+	// AnnotationComponent is the component of Contain Base that made the object.
+	AnnotationComponent = LabelPrefix + "component"
+
+	// AnnotationDigest is the digest of the content as rendered, provenance left out.
+	AnnotationDigest = LabelPrefix + "digest"
+
+	// AnnotationRemovedAt is when the object left Git (RFC 3339). It is taken away
+	// when the object comes back.
+	AnnotationRemovedAt = LabelPrefix + "removed-at"
+
+	// AnnotationRemovedIn is the revision in which the object was missing first.
+	AnnotationRemovedIn = LabelPrefix + "removed-in"
+
+	// AnnotationIncludeWhen on an object of a template leaves it out where its
+	// ${…} is false. It never reaches the cluster.
+	AnnotationIncludeWhen = LabelPrefix + "include-when"
+)
+
+// Field owners of server-side apply, one a controller.
+const (
+	FieldOwnerSource    = "aether-source"
+	FieldOwnerNamespace = "aether-namespace"
+)
+
+// SystemNamespace is where Aether's own processes and TenantSources live.
+const SystemNamespace = "aether-system"
+
+// PlatformDirectory is the directory of a fleet that belongs to the platform team.
+const PlatformDirectory = "_platform"
+
+// TrailerPrune in the message of the newest commit approves a number of
+// removals above spec.prune.max: "Aether-Prune: 12".
+const TrailerPrune = "Aether-Prune"

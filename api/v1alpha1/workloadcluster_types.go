@@ -1,0 +1,221 @@
+package v1alpha1
+
+import (
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// WorkloadCluster asks for a Kubernetes cluster of a tenant. It is read from Git
+// and checked; the cluster controller, which makes it so, is not part of this
+// release.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:scope=Cluster,categories={aether},shortName={wlc}
+// +kubebuilder:printcolumn:name="Tenant",type=string,JSONPath=`.spec.tenant`
+// +kubebuilder:printcolumn:name="Region",type=string,JSONPath=`.spec.region`
+// +kubebuilder:printcolumn:name="Version",type=string,JSONPath=`.spec.version`
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Revision",type=string,JSONPath=`.metadata.annotations.aetherplatform\.cloud/source-revision`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:validation:XValidation:rule="self.metadata.name.size() <= 50",message="metadata.name: a cluster's name has at most 50 characters"
+type WorkloadCluster struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// Spec is what the tenant asks for.
+	Spec WorkloadClusterSpec `json:"spec"`
+
+	// Status is what has been observed.
+	//
+	// +optional
+	Status WorkloadClusterStatus `json:"status,omitempty"`
+}
+
+// WorkloadClusterSpec is what a tenant asks for.
+type WorkloadClusterSpec struct {
+	// Tenant that the cluster belongs to. It cannot be changed.
+	//
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=40
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="a cluster cannot move to another tenant; create one there"
+	Tenant string `json:"tenant"`
+
+	// Region to run in, such as dk-1.
+	//
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	Region string `json:"region"`
+
+	// Version of Kubernetes, such as v1.36.3.
+	//
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:XValidation:rule="self.matches('^v1[.][0-9]+[.][0-9]+$')",message="write a full version such as v1.36.3"
+	Version string `json:"version"`
+
+	// ControlPlane is the size of the hosted control plane.
+	//
+	// +optional
+	ControlPlane ControlPlane `json:"controlPlane,omitempty"`
+
+	// Network is the cluster's address ranges.
+	//
+	// +optional
+	Network ClusterNetwork `json:"network,omitempty"`
+
+	// Endpoint is how the API server is reached. Default: privately only.
+	//
+	// +optional
+	Endpoint Endpoint `json:"endpoint,omitempty"`
+
+	// NodePools are the groups of worker nodes.
+	//
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=32
+	NodePools []NodePool `json:"nodePools,omitempty"`
+}
+
+// ControlPlane is the size of a hosted control plane.
+type ControlPlane struct {
+	// Replicas of the API server. Default 2.
+	//
+	// +optional
+	// +kubebuilder:default=2
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=9
+	Replicas int32 `json:"replicas,omitempty"`
+
+	// Etcd is the size of the cluster's own etcd.
+	//
+	// +optional
+	Etcd Etcd `json:"etcd,omitempty"`
+}
+
+// Etcd is the size of an etcd.
+type Etcd struct {
+	// Replicas is 1 or 3. Default 3.
+	//
+	// +optional
+	// +kubebuilder:default=3
+	// +kubebuilder:validation:Enum=1;3
+	Replicas int32 `json:"replicas,omitempty"`
+
+	// Storage of each member. Default 8Gi.
+	//
+	// +optional
+	// +kubebuilder:default="8Gi"
+	Storage *resource.Quantity `json:"storage,omitempty"`
+}
+
+// ClusterNetwork is a cluster's address ranges.
+type ClusterNetwork struct {
+	// PodCIDR is the range of the Pods' addresses.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:XValidation:rule="isCIDR(self)",message="write a CIDR such as 10.100.0.0/16"
+	PodCIDR string `json:"podCIDR,omitempty"`
+
+	// ServiceCIDR is the range of the Services' addresses.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:XValidation:rule="isCIDR(self)",message="write a CIDR such as 10.101.0.0/16"
+	ServiceCIDR string `json:"serviceCIDR,omitempty"`
+
+	// Domain of the cluster's Services. Default cluster.local.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	Domain string `json:"domain,omitempty"`
+}
+
+// Endpoint is how an API server is reached.
+type Endpoint struct {
+	// Public opens the API server to networks outside.
+	//
+	// +optional
+	Public PublicEndpoint `json:"public,omitempty"`
+}
+
+// PublicEndpoint is an API server's way from outside.
+type PublicEndpoint struct {
+	// Enabled opens it. Default false.
+	//
+	// +optional
+	Enabled bool `json:"enabled,omitempty"`
+
+	// Host is its name, where it is not <cluster>.<org>.<region>.<domain>.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	Host string `json:"host,omitempty"`
+
+	// AuthorizedNetworks that may reach it.
+	//
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=128
+	// +kubebuilder:validation:items:MaxLength=64
+	// +kubebuilder:validation:XValidation:rule="self.all(c, isCIDR(c))",message="write CIDRs such as 198.51.100.0/24"
+	AuthorizedNetworks []string `json:"authorizedNetworks,omitempty"`
+}
+
+// NodePool is a group of worker nodes.
+type NodePool struct {
+	// Name of the pool.
+	//
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=40
+	Name string `json:"name"`
+
+	// Replicas is how many nodes there are.
+	//
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=5000
+	Replicas int32 `json:"replicas"`
+
+	// Machine is what each node is.
+	Machine Machine `json:"machine"`
+
+	// Labels of the nodes.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxProperties=32
+	Labels map[string]string `json:"labels,omitempty"`
+}
+
+// Machine is what a node is.
+type Machine struct {
+	// Type of the machine, as the region offers it.
+	//
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	Type string `json:"type"`
+}
+
+// WorkloadClusterStatus is what has been observed of a cluster.
+type WorkloadClusterStatus struct {
+	// ObservedGeneration is the generation that the status speaks of.
+	//
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+
+	// Conditions: Ready, Reconciling, Stalled.
+	//
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// WorkloadClusterList is a list of WorkloadClusters.
+//
+// +kubebuilder:object:root=true
+type WorkloadClusterList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []WorkloadCluster `json:"items"`
+}
