@@ -26,7 +26,6 @@ const (
 //
 // +kubebuilder:validation:XValidation:rule="self.kind == 'ServiceAccount' ? has(self.namespace) : !has(self.namespace)",message="namespace is required for kind ServiceAccount and must be left out for User and Group"
 // +kubebuilder:validation:XValidation:rule="!self.name.startsWith('system:')",message="names that begin with 'system:' belong to Kubernetes; name a user or group of your identity provider"
-// +kubebuilder:validation:XValidation:rule="self.kind == 'ServiceAccount' || !self.name.startsWith('oidc:system:')",message="names that begin with 'system:' belong to Kubernetes; name a user or group of your identity provider"
 type Subject struct {
 	// Kind is User, Group or ServiceAccount.
 	//
