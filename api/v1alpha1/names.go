@@ -69,6 +69,10 @@ const (
 	// AnnotationIncludeWhen on an object of a template leaves it out where its
 	// ${…} is false. It never reaches the cluster.
 	AnnotationIncludeWhen = LabelPrefix + "include-when"
+
+	// AnnotationForEach on an object of a template makes one object for each item
+	// of its ${…}; the item is the variable each. It never reaches the cluster.
+	AnnotationForEach = LabelPrefix + "for-each"
 )
 
 // Field owners of server-side apply, one a controller.
