@@ -1,0 +1,103 @@
+// Package explain is `aether explain`: the whole story of one namespace. What
+// made each object, what state it is in, why the namespace is not ready, who has
+// access, and what may talk to it.
+//
+// It reads and never writes: facts are gathered from the cluster, and what they
+// mean is decided without it.
+package explain
+
+import (
+	"context"
+	"encoding/json"
+
+	"github.com/spf13/cobra"
+	"sigs.k8s.io/yaml"
+
+	"github.com/aetherplatform/aether/internal/cli"
+)
+
+// Options is what explain is asked.
+type Options struct {
+	*cli.Env
+	cli.Cluster
+	Name   string
+	Output string
+}
+
+// NewCommand returns the command.
+func NewCommand(env *cli.Env) *cobra.Command {
+	o := &Options{Env: env}
+	cmd := &cobra.Command{
+		Use:   "explain namespace NAME",
+		Short: "Tell the whole story of a namespace",
+		Long: `Tell the whole story of a namespace, for the person who asks "why is it so?":
+
+  - the file, line and commit that asked for it, and whether it is ready, or why not
+  - every object made for it: the component that made it, the commit and line, and
+    whether it is present, drifted (someone changed it; it is being put back) or
+    missing
+  - its quota: used, granted, and the tenant's budget
+  - who has access, and where that is written
+  - what may reach it and what it may reach, with what the other side still refuses
+  - for a namespace that left Git: when, in which commit, and until when it is kept
+
+The exit code is 1 when the namespace is not ready.`,
+		Example: `  aether explain namespace acme-web
+  aether explain namespace acme-web --output json`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			switch {
+			case len(args) == 2 && (args[0] == "namespace" || args[0] == "ns"):
+				return nil
+			case len(args) == 1 && args[0] != "namespace":
+				return cli.Usage("aether explain namespace "+args[0], "say what %q is", args[0])
+			default:
+				return cli.Usage("aether explain namespace NAME", "name the namespace to explain")
+			}
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o.Name = args[1]
+			return run(cmd.Context(), o)
+		},
+	}
+	cmd.Flags().StringVarP(&o.Output, "output", "o", "text", "text, yaml or json")
+	o.AddFlags(cmd.Flags())
+	return cmd
+}
+
+func run(ctx context.Context, o *Options) error {
+	if o.Output != "text" && o.Output != "json" && o.Output != "yaml" {
+		return cli.Usage("--output text, yaml or json", "--output: %q is not a format", o.Output)
+	}
+	c, err := o.Connect()
+	if err != nil {
+		return err
+	}
+	facts, err := gather(ctx, c, o.Name)
+	if err != nil {
+		return err
+	}
+	report := explain(facts)
+
+	switch o.Output {
+	case "text":
+		o.print(report)
+	default:
+		data, err := json.MarshalIndent(report, "", "  ")
+		if err != nil {
+			return err
+		}
+		data = append(data, '\n')
+		if o.Output == "yaml" {
+			if data, err = yaml.JSONToYAML(data); err != nil {
+				return err
+			}
+		}
+		if _, err := o.Out.Write(data); err != nil {
+			return err
+		}
+	}
+	if !report.Ready {
+		return cli.Findings()
+	}
+	return nil
+}

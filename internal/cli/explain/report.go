@@ -1,0 +1,254 @@
+package explain
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/aetherplatform/aether/api/v1alpha1"
+	"github.com/aetherplatform/aether/internal/cli"
+	"github.com/aetherplatform/aether/internal/tenancy"
+)
+
+// Report is the story, in the order in which it is told. Its JSON is stable.
+type Report struct {
+	Namespace   string       `json:"namespace"`
+	Tenant      string       `json:"tenant"`
+	DisplayName string       `json:"displayName,omitempty"`
+	Profile     string       `json:"profile"`
+	Size        string       `json:"size"`
+	PodSecurity string       `json:"podSecurity,omitempty"`
+	Clusters    []string     `json:"clusters,omitempty"`
+	Source      Source       `json:"source"`
+	Ready       bool         `json:"ready"`
+	Reason      string       `json:"reason,omitempty"`
+	Message     string       `json:"message"`
+	Isolated    string       `json:"isolated"`
+	Removed     *Removed     `json:"removed,omitempty"`
+	Objects     []Object     `json:"objects"`
+	Quota       []Quota      `json:"quota,omitempty"`
+	Access      []Access     `json:"access"`
+	Ingress     []Connection `json:"ingress"`
+	Egress      []Connection `json:"egress"`
+	GitOps      string       `json:"gitops,omitempty"`
+	// Notes are what a person should know beside the above.
+	Notes []string `json:"notes,omitempty"`
+}
+
+// Source is a place in Git.
+type Source struct {
+	Path     string `json:"path,omitempty"`
+	Revision string `json:"revision,omitempty"`
+}
+
+// Removed is how a namespace left Git.
+type Removed struct {
+	At string `json:"at"`
+	In string `json:"in,omitempty"`
+	// Until is when it is deleted; empty when only a person deletes it.
+	Until string `json:"until,omitempty"`
+}
+
+// States of an object.
+const (
+	Present = "present"
+	Drifted = "drifted"
+	Missing = "missing"
+)
+
+// Object is one object made for the namespace.
+type Object struct {
+	Kind      string `json:"kind"`
+	Name      string `json:"name"`
+	State     string `json:"state"`
+	Component string `json:"component,omitempty"`
+	Source    Source `json:"source"`
+}
+
+// Quota is one resource.
+type Quota struct {
+	Resource string `json:"resource"`
+	Used     string `json:"used,omitempty"`
+	Hard     string `json:"hard"`
+	// TenantUsed and TenantHard are the tenant's budget and how much of it its
+	// namespaces' quotas take; TenantHard is empty where it is not bounded.
+	TenantUsed string `json:"tenantUsed,omitempty"`
+	TenantHard string `json:"tenantHard,omitempty"`
+}
+
+// Access is who may do what.
+type Access struct {
+	Who  string `json:"who"`
+	Role string `json:"role"`
+	// From is the field that grants it.
+	From string `json:"from"`
+}
+
+// Connection is a peer, and the ports it may use or be reached on.
+type Connection struct {
+	Peer  string `json:"peer"`
+	Ports string `json:"ports"`
+	From  string `json:"from"`
+	// Blocked says what on the other side still refuses it.
+	Blocked string `json:"blocked,omitempty"`
+}
+
+// explain tells what the facts mean.
+func explain(f *facts) *Report {
+	n := f.namespace
+	ready := cli.ReadyOf(n.Status.Conditions)
+	r := &Report{
+		Namespace: n.Name,
+		Tenant:    n.Spec.Tenant,
+		Profile:   n.Spec.Profile,
+		Size:      n.Spec.Size,
+		Clusters:  n.Spec.Clusters,
+		Source:    sourceOf(n.Annotations),
+		Ready:     ready.True(),
+		Reason:    ready.Reason,
+		Message:   ready.Message,
+		Isolated:  "Unknown",
+		Objects:   objects(f),
+		Quota:     quota(f),
+		Access:    access(f),
+		Ingress:   ingress(f),
+		Egress:    egress(f),
+		Removed:   removed(f),
+		Notes:     notes(f),
+	}
+	if c := meta.FindStatusCondition(n.Status.Conditions, v1alpha1.ConditionIsolated); c != nil {
+		r.Isolated = string(c.Status)
+	}
+	if f.tenant != nil {
+		r.DisplayName = f.tenant.Spec.DisplayName
+	}
+	if f.profile != nil {
+		r.PodSecurity = string(f.profile.Spec.PodSecurity)
+	}
+	if o := n.Spec.Overrides; o != nil && o.PodSecurity != "" {
+		r.PodSecurity = string(o.PodSecurity)
+	}
+	if g := n.Spec.GitOps; g != nil {
+		r.GitOps = fmt.Sprintf("%s, branch %s, path %s", g.URL, g.Branch, g.Path)
+	}
+	return r
+}
+
+func sourceOf(annotations map[string]string) Source {
+	return Source{Path: annotations[v1alpha1.AnnotationPath], Revision: annotations[v1alpha1.AnnotationRevision]}
+}
+
+// objects are in the order of the inventory, which is the order of applying.
+func objects(f *facts) []Object {
+	list := []Object{}
+	for _, entry := range f.namespace.Status.Inventory {
+		id, ok := parseID(entry)
+		if !ok {
+			continue
+		}
+		o := Object{Kind: id.kind.Kind, Name: id.name, State: stateOf(f.live[entry.ID], entry)}
+		if live := f.live[entry.ID]; live != nil {
+			o.Component = live.GetAnnotations()[v1alpha1.AnnotationComponent]
+			o.Source = sourceOf(live.GetAnnotations())
+		}
+		list = append(list, o)
+	}
+	return list
+}
+
+func stateOf(live *unstructured.Unstructured, entry v1alpha1.InventoryEntry) string {
+	switch {
+	case live == nil:
+		return Missing
+	case entry.Observed != "" && observed(live) != entry.Observed:
+		return Drifted
+	default:
+		return Present
+	}
+}
+
+func quota(f *facts) []Quota {
+	if f.profile == nil {
+		return nil
+	}
+	hard, err := tenancy.QuotaOf(f.namespace, f.profile)
+	if err != nil {
+		return nil // Ready says why
+	}
+	var list []Quota
+	for _, name := range slices.Sorted(maps.Keys(hard)) {
+		q := Quota{Resource: string(name), Hard: quantity(hard, name)}
+		if f.quota != nil {
+			q.Used = quantity(f.quota.Status.Used, name)
+		}
+		if t := f.tenant; t != nil && t.Spec.Quota != nil {
+			q.TenantHard = quantity(t.Spec.Quota.Hard, name)
+			q.TenantUsed = quantity(t.Status.Used, name)
+		}
+		list = append(list, q)
+	}
+	return list
+}
+
+func access(f *facts) []Access {
+	list := []Access{}
+	if f.tenant != nil {
+		for i, a := range f.tenant.Spec.Owners {
+			list = append(list, Access{Who: subject(a.Subject), Role: string(a.Role), From: fmt.Sprintf("Tenant %s: owners[%d]", f.tenant.Name, i)})
+		}
+	}
+	for i, a := range f.namespace.Spec.Access {
+		list = append(list, Access{Who: subject(a.Subject), Role: string(a.Role), From: fmt.Sprintf("access[%d]", i)})
+	}
+	if f.namespace.Spec.GitOps != nil {
+		list = append(list, Access{Who: "Flux, as the service account deploy", Role: "deploy", From: "gitops"})
+	}
+	return list
+}
+
+func subject(s v1alpha1.Subject) string {
+	if s.Namespace != "" {
+		return fmt.Sprintf("%s %s/%s", s.Kind, s.Namespace, s.Name)
+	}
+	return s.Kind + " " + s.Name
+}
+
+// removed is nil while the namespace is in Git.
+func removed(f *facts) *Removed {
+	at, ok := f.namespace.Annotations[v1alpha1.AnnotationRemovedAt]
+	if !ok {
+		return nil
+	}
+	r := &Removed{At: at, In: f.namespace.Annotations[v1alpha1.AnnotationRemovedIn]}
+	since, err := time.Parse(time.RFC3339, at)
+	if t := f.tenant; err == nil && t != nil && t.Spec.Deletion.Policy == v1alpha1.DeletionDelete && t.Spec.Deletion.Retention != nil {
+		r.Until = since.Add(t.Spec.Deletion.Retention.Duration).UTC().Format(time.RFC3339)
+	}
+	return r
+}
+
+func notes(f *facts) []string {
+	var list []string
+	n := f.namespace
+	if f.tenant == nil {
+		list = append(list, fmt.Sprintf("there is no Tenant %q in the cluster", n.Spec.Tenant))
+	} else if f.tenant.Spec.Cordoned {
+		list = append(list, "the tenant is cordoned: no new Pods, write access is withdrawn, GitOps is suspended")
+	}
+	if f.profile == nil {
+		list = append(list, fmt.Sprintf("there is no NamespaceProfile %q in the cluster", n.Spec.Profile))
+	} else if ready := cli.ReadyOf(f.profile.Status.Conditions); !ready.True() {
+		list = append(list, fmt.Sprintf("NamespaceProfile %s is not ready: %s", n.Spec.Profile, ready.Message))
+	}
+	if len(n.Spec.Clusters) > 0 {
+		list = append(list, fmt.Sprintf("placed on %s: its objects are in that cluster; ask there", strings.Join(n.Spec.Clusters, ", ")))
+	}
+	slices.SortStableFunc(list, func(a, b string) int { return cmp.Compare(a, b) })
+	return list
+}

@@ -1,0 +1,293 @@
+// Package get is `aether get`: tenants, namespaces and sources with their state.
+package get
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+
+	"github.com/aetherplatform/aether/api/v1alpha1"
+	"github.com/aetherplatform/aether/internal/cli"
+)
+
+// Options is what get is asked.
+type Options struct {
+	*cli.Env
+	cli.Cluster
+	Kind      string
+	Names     []string
+	Tenant    string
+	Namespace string
+	Output    string
+}
+
+// kinds are what can be asked for, and how.
+var kinds = map[string]func(context.Context, client.Client, *Options) (*listing, error){
+	"tenants":    tenants,
+	"namespaces": namespaces,
+	"sources":    sources,
+}
+
+// listing is what was found: a table for people and objects for machines.
+type listing struct {
+	table   *cli.Table
+	objects []client.Object
+	// all are the names that there are, whatever was asked for.
+	all []string
+}
+
+// NewCommand returns the command.
+func NewCommand(env *cli.Env) *cobra.Command {
+	o := &Options{Env: env}
+	cmd := &cobra.Command{
+		Use:   "get [tenants|namespaces|sources] [NAME...]",
+		Short: "List tenants, namespaces or sources with their state",
+		Long: `List what Aether keeps in the cluster, and whether it is as Git asks for: tenants
+(the default), namespaces or sources. The column STATUS says why something is not
+ready; REVISION is the commit that last changed it. "aether explain namespace"
+tells the whole story of one namespace.
+
+kubectl shows the same objects: kubectl get tenants, tenantnamespaces,
+tenantsources, or all of them with kubectl get aether -A.`,
+		Example: `  aether get
+  aether get namespaces --tenant acme
+  aether get sources --output wide
+  aether get namespaces acme-web --output yaml`,
+		ValidArgs: []string{"tenants", "namespaces", "sources"},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o.Kind = "tenants"
+			if len(args) > 0 {
+				o.Kind, o.Names = args[0], args[1:]
+			}
+			return run(cmd.Context(), o)
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVarP(&o.Output, "output", "o", "table", "table, wide, yaml or json")
+	flags.StringVar(&o.Tenant, "tenant", "", "only this tenant's")
+	flags.StringVarP(&o.Namespace, "namespace", "n", "", "only this namespace, or the sources in it (default: all)")
+	o.AddFlags(flags)
+	return cmd
+}
+
+func run(ctx context.Context, o *Options) error {
+	if !slices.Contains([]string{"table", "wide", "yaml", "json"}, o.Output) {
+		return cli.Usage("--output table, wide, yaml or json", "--output: %q is not a format", o.Output)
+	}
+	list, err := kindOf(o.Kind)
+	if err != nil {
+		return err
+	}
+	c, err := o.Connect()
+	if err != nil {
+		return err
+	}
+	found, err := list(ctx, c, o)
+	if err != nil {
+		return cli.ClusterError(err, "list "+o.Kind)
+	}
+	for _, name := range o.Names {
+		if !slices.Contains(found.all, name) {
+			return cli.NotFound(strings.TrimSuffix(o.Kind, "s"), name, found.all)
+		}
+	}
+
+	switch o.Output {
+	case "json", "yaml":
+		return printObjects(o.Out, found.objects, o.Output)
+	}
+	if len(found.objects) == 0 {
+		fmt.Fprintf(o.Err, "no %s found\n", o.Kind)
+		return nil
+	}
+	found.table.Print(o.Out, o.Color)
+	return nil
+}
+
+// kindOf takes a kind by its name, in plural or singular, or by its resource's
+// name as kubectl knows it.
+func kindOf(name string) (func(context.Context, client.Client, *Options) (*listing, error), error) {
+	plain := strings.TrimPrefix(strings.ToLower(name), "tenant")
+	switch plain {
+	case "", "s", "tnt":
+		plain = "tenants"
+	case "namespace", "ns", "tns":
+		plain = "namespaces"
+	case "source", "src", "tsrc":
+		plain = "sources"
+	}
+	if list, ok := kinds[plain]; ok {
+		return list, nil
+	}
+	try := "aether get tenants, namespaces or sources"
+	if near := cli.Nearest(name, []string{"tenants", "namespaces", "sources"}); len(near) > 0 {
+		try = "aether get " + near[0]
+	}
+	return nil, cli.Usage(try, "there is nothing called %q to get", name)
+}
+
+func (o *Options) wants(name string) bool { return len(o.Names) == 0 || slices.Contains(o.Names, name) }
+
+func (o *Options) header(short []string, wide ...string) []string {
+	if o.Output == "wide" {
+		return append(short, wide...)
+	}
+	return short
+}
+
+func (o *Options) revision(obj client.Object) string {
+	return o.shorten(obj.GetAnnotations()[v1alpha1.AnnotationRevision])
+}
+
+func (o *Options) shorten(revision string) string {
+	switch {
+	case revision == "":
+		return "-"
+	case o.Output == "wide":
+		return revision
+	default:
+		return cli.ShortRevision(revision)
+	}
+}
+
+func tenants(ctx context.Context, c client.Client, o *Options) (*listing, error) {
+	var list v1alpha1.TenantList
+	if err := c.List(ctx, &list); err != nil {
+		return nil, err
+	}
+	l := &listing{table: cli.NewTable(o.header([]string{"TENANT", "NAMESPACES", "READY", "STATUS", "REVISION", "AGE"}, "DISPLAY NAME", "PATH")...)}
+	for i := range list.Items {
+		t := &list.Items[i]
+		l.all = append(l.all, t.Name)
+		if !o.wants(t.Name) || o.Tenant != "" && t.Name != o.Tenant {
+			continue
+		}
+		ready := cli.ReadyOf(t.Status.Conditions)
+		row := []cli.Cell{cli.Text(t.Name), cli.Text(orDash(t.Status.Summary)), ready.Cell(), cli.Text(o.message(ready)),
+			cli.Text(o.revision(t)), cli.Text(o.Age(t.CreationTimestamp.Time))}
+		if o.Output == "wide" {
+			row = append(row, cli.Text(orDash(t.Spec.DisplayName)), cli.Text(orDash(t.Annotations[v1alpha1.AnnotationPath])))
+		}
+		l.add(t, row)
+	}
+	return l, nil
+}
+
+func namespaces(ctx context.Context, c client.Client, o *Options) (*listing, error) {
+	var list v1alpha1.TenantNamespaceList
+	if err := c.List(ctx, &list); err != nil {
+		return nil, err
+	}
+	slices.SortStableFunc(list.Items, func(a, b v1alpha1.TenantNamespace) int {
+		return strings.Compare(a.Spec.Tenant+"/"+a.Name, b.Spec.Tenant+"/"+b.Name)
+	})
+	l := &listing{table: cli.NewTable(o.header([]string{"NAMESPACE", "TENANT", "SIZE", "READY", "STATUS", "REVISION", "AGE"}, "PROFILE", "OBJECTS", "PATH")...)}
+	for i := range list.Items {
+		n := &list.Items[i]
+		l.all = append(l.all, n.Name)
+		if !o.wants(n.Name) || o.Tenant != "" && n.Spec.Tenant != o.Tenant || o.Namespace != "" && n.Name != o.Namespace {
+			continue
+		}
+		ready := cli.ReadyOf(n.Status.Conditions)
+		row := []cli.Cell{cli.Text(n.Name), cli.Text(n.Spec.Tenant), cli.Text(n.Spec.Size), ready.Cell(), cli.Text(o.message(ready)),
+			cli.Text(o.revision(n)), cli.Text(o.Age(n.CreationTimestamp.Time))}
+		if o.Output == "wide" {
+			row = append(row, cli.Text(n.Spec.Profile), cli.Text(fmt.Sprint(len(n.Status.Inventory))), cli.Text(orDash(n.Annotations[v1alpha1.AnnotationPath])))
+		}
+		l.add(n, row)
+	}
+	return l, nil
+}
+
+func sources(ctx context.Context, c client.Client, o *Options) (*listing, error) {
+	var list v1alpha1.TenantSourceList
+	if err := c.List(ctx, &list, client.InNamespace(o.Namespace)); err != nil {
+		return nil, err
+	}
+	l := &listing{table: cli.NewTable(o.header([]string{"NAMESPACE", "SOURCE", "TENANTS", "READY", "STATUS", "REVISION", "AGE"}, "FROM", "PATH", "DIGEST")...)}
+	for i := range list.Items {
+		s := &list.Items[i]
+		l.all = append(l.all, s.Name)
+		if !o.wants(s.Name) {
+			continue
+		}
+		ready := cli.ReadyOf(s.Status.Conditions)
+		row := []cli.Cell{cli.Text(s.Namespace), cli.Text(s.Name), cli.Text(orDash(s.Status.Summary)), ready.Cell(), cli.Text(o.message(ready)),
+			cli.Text(o.shorten(s.Status.LastAppliedRevision)), cli.Text(o.Age(s.CreationTimestamp.Time))}
+		if o.Output == "wide" {
+			row = append(row, cli.Text(s.Spec.SourceRef.Kind+"/"+s.Spec.SourceRef.Name), cli.Text(s.Spec.Path), cli.Text(orDash(s.Status.Digest)))
+		}
+		l.add(s, row)
+	}
+	return l, nil
+}
+
+func (l *listing) add(obj client.Object, row []cli.Cell) {
+	l.objects = append(l.objects, obj)
+	l.table.Add(row...)
+}
+
+// message is the Ready condition's, cut where a line would wrap; wide shows all.
+func (o *Options) message(ready cli.Ready) string {
+	const room = 80 // characters, so that most tables fit a terminal
+	runes := []rune(orDash(ready.Message))
+	if o.Output == "wide" || len(runes) <= room {
+		return string(runes)
+	}
+	return string(runes[:room-1]) + "…"
+}
+
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
+
+// printObjects writes a v1 List, as kubectl does, without managedFields.
+func printObjects(w io.Writer, objects []client.Object, format string) error {
+	list := &unstructured.UnstructuredList{Object: map[string]any{"apiVersion": "v1", "kind": "List"}, Items: []unstructured.Unstructured{}}
+	for _, obj := range objects {
+		obj.SetManagedFields(nil)
+		content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(obj)
+		if err != nil {
+			return fmt.Errorf("cannot print %s: %w", obj.GetName(), err)
+		}
+		u := unstructured.Unstructured{Object: content}
+		u.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind(kindName(obj)))
+		list.Items = append(list.Items, u)
+	}
+	data, err := json.MarshalIndent(list.UnstructuredContent(), "", "  ")
+	if err != nil {
+		return fmt.Errorf("cannot print %s: %w", cli.Count(len(objects), "object"), err)
+	}
+	if format == "yaml" {
+		if data, err = yaml.JSONToYAML(data); err != nil {
+			return err
+		}
+		_, err = w.Write(data)
+		return err
+	}
+	_, err = fmt.Fprintf(w, "%s\n", data)
+	return err
+}
+
+func kindName(obj client.Object) string {
+	switch obj.(type) {
+	case *v1alpha1.Tenant:
+		return v1alpha1.KindTenant
+	case *v1alpha1.TenantNamespace:
+		return v1alpha1.KindTenantNamespace
+	default:
+		return v1alpha1.KindTenantSource
+	}
+}

@@ -1,0 +1,106 @@
+// Package root is the command `aether`: it puts the commands together and turns
+// how they end into an exit code.
+package root
+
+import (
+	"context"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/aetherplatform/aether/internal/cli"
+	"github.com/aetherplatform/aether/internal/cli/explain"
+	"github.com/aetherplatform/aether/internal/cli/get"
+	"github.com/aetherplatform/aether/internal/cli/reconcile"
+	"github.com/aetherplatform/aether/internal/cli/render"
+	"github.com/aetherplatform/aether/internal/cli/validate"
+	"github.com/aetherplatform/aether/internal/cli/version"
+)
+
+// NewCommand returns `aether` with all its commands.
+func NewCommand(env *cli.Env) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "aether",
+		Short: "Tenants on Kubernetes, from Git",
+		Long: `Aether turns a Git repository of tenant specs into isolated Kubernetes namespaces.
+
+With this program you check and render a fleet before you push it, ask a cluster
+what became of it and why, and run a whole platform on your own machine.
+
+` + cli.ExitCodes,
+		Args:          unknownCommand,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	cmd.SetIn(env.In)
+	cmd.SetOut(env.Out)
+	cmd.SetErr(env.Err)
+	cmd.SetFlagErrorFunc(cli.UsageOf)
+	cmd.SetUsageTemplate(usage)
+	cmd.AddGroup(
+		&cobra.Group{ID: "offline", Title: "On files, without a cluster:"},
+		&cobra.Group{ID: "cluster", Title: "In a cluster:"},
+		&cobra.Group{ID: "local", Title: "On this machine:"},
+		&cobra.Group{ID: "about", Title: "About this program:"},
+	)
+	add := func(group string, commands ...*cobra.Command) {
+		for _, c := range commands {
+			c.GroupID = group
+			cmd.AddCommand(c)
+		}
+	}
+	add("offline", validate.NewCommand(env), render.NewCommand(env))
+	add("cluster", get.NewCommand(env), explain.NewCommand(env), reconcile.NewCommand(env))
+	add("about", version.NewCommand(env))
+	cmd.SetHelpCommandGroupID("about")
+	cmd.SetCompletionCommandGroupID("about")
+	return cmd
+}
+
+// Execute runs aether with arguments and returns its exit code.
+func Execute(ctx context.Context, env *cli.Env, args []string) int {
+	cmd := NewCommand(env)
+	cmd.SetArgs(args)
+	return cli.Report(env.Err, cmd.ExecuteContext(ctx))
+}
+
+// unknownCommand says which command was meant. Cobra calls it for arguments that
+// are no command's name.
+func unknownCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	try := "aether --help"
+	var names []string
+	for _, c := range cmd.Commands() {
+		names = append(names, c.Name())
+	}
+	if near := cli.Nearest(args[0], names); len(near) > 0 {
+		try = "did you mean aether " + strings.Join(near, " or aether ") + "?"
+	}
+	return cli.Usage(try, "there is no command %q", args[0])
+}
+
+// usage is cobra's template without what our commands do not have, and with the
+// examples where the eye falls first.
+const usage = `Usage:
+  {{if .HasAvailableSubCommands}}{{.CommandPath}} COMMAND{{else}}{{.UseLine}}{{end}}{{if .HasExample}}
+
+Examples:
+{{.Example}}{{end}}{{if .HasAvailableSubCommands}}{{$cmds := .Commands}}{{range $group := .Groups}}
+
+{{$group.Title}}{{range $cmds}}{{if and (eq .GroupID $group.ID) (or .IsAvailableCommand (eq .Name "help"))}}
+  {{rpad .Name .NamePadding}} {{.Short}}{{end}}{{end}}{{end}}{{if not .Groups}}
+
+Commands:{{range $cmds}}{{if .IsAvailableCommand}}
+  {{rpad .Name .NamePadding}} {{.Short}}{{end}}{{end}}{{end}}{{end}}{{if .HasAvailableLocalFlags}}
+
+Flags:
+{{.LocalFlags.FlagUsages | trimTrailingWhitespaces}}{{end}}{{if .HasAvailableInheritedFlags}}
+
+Flags of every command:
+{{.InheritedFlags.FlagUsages | trimTrailingWhitespaces}}{{end}}{{if .HasAvailableSubCommands}}
+
+"{{.CommandPath}} COMMAND --help" says more, with examples.{{end}}
+`
