@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -150,6 +152,16 @@ func (w *world) namespace(t *testing.T, tenant string) *corev1.Namespace {
 // sealedNamespace is a namespace that is filled and not yet opened.
 func (w *world) sealedNamespace(t *testing.T, tenant string) *corev1.Namespace {
 	t.Helper()
+	ns := w.bareNamespace(t, tenant)
+	for _, o := range children(tenant, ns.Name) {
+		w.apply(t, w.operator(t), o)
+	}
+	return ns
+}
+
+// bareNamespace is a namespace as it is born.
+func (w *world) bareNamespace(t *testing.T, tenant string) *corev1.Namespace {
+	t.Helper()
 	ns := &corev1.Namespace{
 		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Namespace"},
 		ObjectMeta: metav1.ObjectMeta{
@@ -164,9 +176,6 @@ func (w *world) sealedNamespace(t *testing.T, tenant string) *corev1.Namespace {
 		},
 	}
 	w.apply(t, w.operator(t), ns)
-	for _, o := range children(tenant, ns.Name) {
-		w.apply(t, w.operator(t), o)
-	}
 	return ns
 }
 
@@ -186,6 +195,38 @@ func (w *world) intrude(t *testing.T, namespace string) client.WithWatch {
 	return c
 }
 
+// grantRule binds a user to a rule in the whole cluster, and returns once the
+// authorizer knows.
+func (w *world) grantRule(t *testing.T, user string, rule rbacv1.PolicyRule) client.WithWatch {
+	t.Helper()
+	name := fmt.Sprintf("grant-%d", count.Add(1))
+	w.must(t, w.Client.Create(t.Context(), &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: name}, Rules: []rbacv1.PolicyRule{rule}}))
+	w.must(t, w.Client.Create(t.Context(), &rbacv1.ClusterRoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: name},
+		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: "User", Name: user}},
+	}))
+	resource, subresource, _ := strings.Cut(rule.Resources[0], "/")
+	review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
+		User: user,
+		ResourceAttributes: &authorizationv1.ResourceAttributes{
+			Group: rule.APIGroups[0], Resource: resource, Subresource: subresource, Verb: rule.Verbs[0],
+			Name: strings.Join(rule.ResourceNames, ""),
+		},
+	}}
+	testenv.Eventually(t, func(ctx context.Context) error {
+		r := review.DeepCopy()
+		if err := w.Client.Create(ctx, r); err != nil {
+			return err
+		}
+		if !r.Status.Allowed {
+			return fmt.Errorf("%s may not yet %s %s", user, rule.Verbs[0], rule.Resources[0])
+		}
+		return nil
+	})
+	return w.as(t, user)
+}
+
 // apply is a server-side apply under the operator's field owner.
 func (w *world) apply(t *testing.T, c client.Client, o client.Object) {
 	t.Helper()
@@ -199,26 +240,36 @@ func (w *world) apply(t *testing.T, c client.Client, o client.Object) {
 }
 
 func apply(ctx context.Context, c client.Client, o client.Object, opts ...client.ApplyOption) error {
-	u, err := runtime.DefaultUnstructuredConverter.ToUnstructured(o)
+	u, err := applied(c, o)
 	if err != nil {
 		return err
 	}
-	content := &unstructured.Unstructured{Object: u}
-	gvk, err := apiutil.GVKForObject(o, c.Scheme())
-	if err != nil {
-		return err
-	}
-	content.SetGroupVersionKind(gvk)
-	content.SetManagedFields(nil)
-	content.SetResourceVersion("")
-	unstructured.RemoveNestedField(content.Object, "metadata", "creationTimestamp")
-	unstructured.RemoveNestedField(content.Object, "status")
 	opts = append([]client.ApplyOption{client.FieldOwner(v1alpha1.FieldOwnerNamespace), client.ForceOwnership}, opts...)
-	return c.Apply(ctx, client.ApplyConfigurationFromUnstructured(content), opts...)
+	return c.Apply(ctx, client.ApplyConfigurationFromUnstructured(u), opts...)
 }
 
-// refuses asserts that an attempt is refused with a message that holds want, and
-// that the object it aims at, when there is one, is as it was.
+// applied is an object as it is sent to be applied.
+func applied(c client.Client, o client.Object) (*unstructured.Unstructured, error) {
+	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(o)
+	if err != nil {
+		return nil, err
+	}
+	gvk, err := apiutil.GVKForObject(o, c.Scheme())
+	if err != nil {
+		return nil, err
+	}
+	u := &unstructured.Unstructured{Object: runtime.DeepCopyJSON(content)}
+	u.SetGroupVersionKind(gvk)
+	u.SetManagedFields(nil)
+	u.SetResourceVersion("")
+	unstructured.RemoveNestedField(u.Object, "metadata", "creationTimestamp")
+	unstructured.RemoveNestedField(u.Object, "status")
+	return u, nil
+}
+
+// refuses asserts that an attempt is refused with a message that holds want (one
+// of several, separated by "|"), and that the object it aims at, when there is
+// one, is as it was.
 func (w *world) refuses(t *testing.T, target client.Object, want string, attempt func(ctx context.Context) error) {
 	t.Helper()
 	before := w.read(t, target)
@@ -228,11 +279,21 @@ func (w *world) refuses(t *testing.T, target client.Object, want string, attempt
 		t.Errorf("was not refused")
 	case !apierrors.IsForbidden(err) && !apierrors.IsInvalid(err):
 		t.Errorf("failed for another reason than a refusal: %v", err)
-	case !strings.Contains(err.Error(), want):
+	case !slices.ContainsFunc(strings.Split(want, "|"), func(w string) bool { return strings.Contains(err.Error(), w) }):
 		t.Errorf("was refused with\n\t%v\nwhich does not say %q", err, want)
 	}
 	if diff := cmp.Diff(before, w.read(t, target)); diff != "" {
 		t.Errorf("the refused attempt changed %s (-before +after):\n%s", target.GetName(), diff)
+	}
+}
+
+// changesNothing asserts that an attempt, refused or not, has no effect.
+func (w *world) changesNothing(t *testing.T, target client.Object, attempt func(ctx context.Context) error) {
+	t.Helper()
+	before := w.read(t, target)
+	err := attempt(t.Context())
+	if diff := cmp.Diff(before, w.read(t, target)); diff != "" {
+		t.Errorf("the attempt (error: %v) changed %s (-before +after):\n%s", err, target.GetName(), diff)
 	}
 }
 
