@@ -1,14 +1,20 @@
-// Package render turns what tenants ask for into the objects that they get.
+// Package render turns what tenants ask for into the objects that they get: the
+// one renderer of the controllers, the CLI and the review.
+//
+// A profile's base is built with Kustomize once and compiled to a Template; a
+// namespace's objects are then a walk over it, which takes microseconds. The
+// same inputs give the same bytes and the same digest everywhere. The package
+// has no client, no clock and no network, and never turns a tenant's text into
+// structure: values are set on the parsed tree.
 package render
 
 import (
-	"errors"
+	"fmt"
 	"io/fs"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/aetherplatform/aether/api/v1alpha1"
-	"github.com/aetherplatform/aether/internal/fleet"
 )
 
 // Base is a Contain Base: the components that namespaces are built from.
@@ -18,20 +24,6 @@ type Base struct {
 	// Revision tells two contents of a base apart.
 	Revision string
 }
-
-// EmbeddedBase is the base inside the binary.
-func EmbeddedBase() Base { return Base{} }
-
-// Template is a profile, compiled. It is immutable and safe for concurrent use.
-type Template struct{}
-
-// Compile builds a profile's base with Kustomize and compiles what is in it.
-func Compile(profile *v1alpha1.NamespaceProfile, base Base) (*Template, error) {
-	return nil, errors.ErrUnsupported
-}
-
-// ServesSecrets reports whether a component of the profile reads namespace.secrets.
-func (t *Template) ServesSecrets() bool { return false }
 
 // Inputs is everything that a namespace's objects depend on beside its profile.
 type Inputs struct {
@@ -56,55 +48,89 @@ type Source struct {
 	Path string
 }
 
-// Render returns the namespace's objects in a stable order.
+// Render returns the namespace's objects in a stable order: the Namespace, what
+// isolates it, its quota, its roles, the rest. Each carries the tenant's label
+// and the annotations component, digest, source-revision and source-path.
+//
+// The objects share what is constant with the template and with each other.
+// Metadata, labels and annotations are each object's own and may be added to;
+// anything below them must be copied before it is changed.
+//
+// An error begins with the field of the TenantNamespace that is wrong, or with
+// the object of the base that cannot be made.
 func (t *Template) Render(in Inputs) ([]*unstructured.Unstructured, error) {
-	return nil, errors.ErrUnsupported
+	scope, err := t.view(in)
+	if err != nil {
+		return nil, err
+	}
+	r := &run{Inputs: in, writer: writer{scope: scope, encoded: make([]byte, 0, 4096)}}
+	r.objects = make([]*unstructured.Unstructured, 0, len(t.objects))
+	r.made = make([]key, 0, len(t.objects))
+	for _, o := range t.objects {
+		if err := r.object(o); err != nil {
+			return nil, fmt.Errorf("cannot render %s: %w", o.id, err)
+		}
+	}
+	return r.objects, nil
 }
 
-// DigestOf is the digest of an object's content.
-func DigestOf(o *unstructured.Unstructured) string { return "" }
-
-// IsIsolation reports whether an object must be observed before its namespace is opened.
-func IsIsolation(o *unstructured.Unstructured) bool { return false }
-
-// Renderer renders whole fleets and remembers what did not change.
-type Renderer struct{}
-
-// Options of a Renderer.
-type Options struct {
-	// Bases returns the base that a profile names; nil stands for the embedded one.
-	Bases func(*v1alpha1.BaseSourceRef) (Base, error)
-	// Cluster that children are rendered for.
-	Cluster string
+// run is one Render.
+type run struct {
+	Inputs
+	writer  writer
+	objects []*unstructured.Unstructured
+	made    []key
 }
 
-// New returns a Renderer that remembers nothing yet.
-func New(Options) *Renderer { return &Renderer{} }
-
-// Render reads and renders a tree.
-func (r *Renderer) Render(tree fleet.Tree, incumbents map[string]string) *Result { return nil }
-
-// Result is a rendered fleet.
-type Result struct {
-	Fleet *fleet.Fleet
-	// Platform is the NamespaceProfiles as they are applied.
-	Platform []*unstructured.Unstructured
-	Tenants  []*TenantResult
-	Digest   string
+// object makes one object of a template: none, one, or one for each item.
+func (r *run) object(o *objectTemplate) error {
+	if o.forEach == nil {
+		return r.make(o)
+	}
+	items, err := r.writer.eval(o.forEach)
+	if err != nil {
+		return err
+	}
+	for _, item := range items.([]any) {
+		r.writer.each = item
+		if err := r.make(o); err != nil {
+			return err
+		}
+	}
+	r.writer.each = nil
+	return nil
 }
 
-// TenantResult is a rendered tenant.
-type TenantResult struct {
-	*fleet.Tenant
-	// Objects are the Tenant, its TenantNamespaces and its WorkloadClusters as
-	// they are applied.
-	Objects []*unstructured.Unstructured
-	// Children renders the objects of the tenant's namespaces that are placed on
-	// Options.Cluster.
-	Children func() []*unstructured.Unstructured
-	Digest   string
-	// Changed since the last Render.
-	Changed bool
-	// Errors of the directory and of the render, by position.
-	Errors []*fleet.Error
+func (r *run) make(o *objectTemplate) error {
+	if o.when != nil {
+		include, err := r.writer.eval(o.when)
+		if err != nil {
+			return under("metadata.annotations["+v1alpha1.AnnotationIncludeWhen+"]", err)
+		}
+		if include != true {
+			return nil
+		}
+	}
+	r.writer.encoded = r.writer.encoded[:0]
+	written, err := o.root.write(&r.writer)
+	if err != nil {
+		return err
+	}
+	object := written.(map[string]any)
+	if err := checkObject(o, object, r.Inputs); err != nil {
+		return err
+	}
+	if err := r.checkNew(o, object); err != nil {
+		return err
+	}
+	annotations := object["metadata"].(map[string]any)["annotations"].(map[string]any)
+	annotations[v1alpha1.AnnotationDigest] = digest(r.writer.encoded)
+	if r.Source.Revision != "" {
+		annotations[v1alpha1.AnnotationRevision] = r.Source.Revision
+	}
+	if r.Source.Path != "" {
+		annotations[v1alpha1.AnnotationPath] = r.Source.Path
+	}
+	r.objects = append(r.objects, &unstructured.Unstructured{Object: object})
+	return nil
 }

@@ -1,0 +1,34 @@
+package render
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"io/fs"
+	"sync"
+
+	"github.com/aetherplatform/aether/base"
+)
+
+// EmbeddedBase is the base inside the binary. Its revision is "embedded@" and the
+// digest of its files.
+func EmbeddedBase() Base { return embedded() }
+
+var embedded = sync.OnceValue(func() Base {
+	return Base{FS: base.FS, Revision: "embedded@" + digestOfFiles(base.FS)}
+})
+
+// digestOfFiles covers names and contents. The files are in the binary: reading
+// them cannot fail.
+func digestOfFiles(files fs.FS) string {
+	var encoded []byte
+	_ = fs.WalkDir(files, ".", func(name string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		data, err := fs.ReadFile(files, name)
+		encoded = encodeString(encodeString(encoded, name), string(data))
+		return err
+	})
+	sum := sha256.Sum256(encoded)
+	return "sha256:" + hex.EncodeToString(sum[:])
+}
