@@ -29,8 +29,8 @@ type facts struct {
 
 	// live holds the objects of the inventory by ID; nil for one that is missing.
 	live map[string]*unstructured.Unstructured
-	// quota is the usage that the API server has counted.
-	quota *corev1.ResourceQuota
+	// quotas are those that Aether made, with the usage that Kubernetes has counted.
+	quotas []corev1.ResourceQuota
 }
 
 // gather reads everything, once.
@@ -84,9 +84,7 @@ func gather(ctx context.Context, c client.Client, name string) (*facts, error) {
 	if err := c.List(ctx, &quotas, client.InNamespace(name), client.MatchingLabels{v1alpha1.LabelManagedBy: v1alpha1.ManagedBy}); err != nil {
 		return nil, cli.ClusterError(err, "list ResourceQuotas in "+name)
 	}
-	if len(quotas.Items) > 0 {
-		f.quota = &quotas.Items[0]
-	}
+	f.quotas = quotas.Items
 	return f, nil
 }
 

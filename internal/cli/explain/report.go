@@ -1,18 +1,19 @@
 package explain
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/aetherplatform/aether/api/v1alpha1"
 	"github.com/aetherplatform/aether/internal/cli"
+	"github.com/aetherplatform/aether/internal/observe"
 	"github.com/aetherplatform/aether/internal/tenancy"
 )
 
@@ -136,6 +137,9 @@ func explain(f *facts) *Report {
 	}
 	if g := n.Spec.GitOps; g != nil {
 		r.GitOps = fmt.Sprintf("%s, branch %s, path %s", g.URL, g.Branch, g.Path)
+		if f.cordoned() {
+			r.GitOps += " (suspended)"
+		}
 	}
 	return r
 }
@@ -166,27 +170,30 @@ func stateOf(live *unstructured.Unstructured, entry v1alpha1.InventoryEntry) str
 	switch {
 	case live == nil:
 		return Missing
-	case entry.Observed != "" && observed(live) != entry.Observed:
+	case entry.Observed != "" && observe.HashOf(live).String() != entry.Observed:
 		return Drifted
 	default:
 		return Present
 	}
 }
 
+// quota is what the profile's size and overrides grant, and whatever else the
+// profile's components bound.
 func quota(f *facts) []Quota {
-	if f.profile == nil {
-		return nil
+	hard := corev1.ResourceList{}
+	used := corev1.ResourceList{}
+	for _, q := range f.quotas {
+		maps.Copy(hard, q.Spec.Hard)
+		maps.Copy(used, q.Status.Used)
 	}
-	hard, err := tenancy.QuotaOf(f.namespace, f.profile)
-	if err != nil {
-		return nil // Ready says why
+	if f.profile != nil {
+		// What cannot be computed is in Ready's message.
+		granted, _ := tenancy.QuotaOf(f.namespace, f.profile)
+		maps.Copy(hard, granted)
 	}
 	var list []Quota
 	for _, name := range slices.Sorted(maps.Keys(hard)) {
-		q := Quota{Resource: string(name), Hard: quantity(hard, name)}
-		if f.quota != nil {
-			q.Used = quantity(f.quota.Status.Used, name)
-		}
+		q := Quota{Resource: string(name), Hard: quantity(hard, name), Used: quantity(used, name)}
 		if t := f.tenant; t != nil && t.Spec.Quota != nil {
 			q.TenantHard = quantity(t.Spec.Quota.Hard, name)
 			q.TenantUsed = quantity(t.Status.Used, name)
@@ -198,18 +205,43 @@ func quota(f *facts) []Quota {
 
 func access(f *facts) []Access {
 	list := []Access{}
+	add := func(a v1alpha1.Access, from string) {
+		role := string(a.Role)
+		if f.cordoned() && a.Role != v1alpha1.RoleViewer {
+			from += fmt.Sprintf(" (%s, when no longer cordoned)", role)
+			role = string(v1alpha1.RoleViewer)
+		}
+		list = append(list, Access{Who: subject(a.Subject), Role: role, From: from})
+	}
 	if f.tenant != nil {
 		for i, a := range f.tenant.Spec.Owners {
-			list = append(list, Access{Who: subject(a.Subject), Role: string(a.Role), From: fmt.Sprintf("Tenant %s: owners[%d]", f.tenant.Name, i)})
+			add(a, fmt.Sprintf("Tenant %s: owners[%d]", f.tenant.Name, i))
 		}
 	}
 	for i, a := range f.namespace.Spec.Access {
-		list = append(list, Access{Who: subject(a.Subject), Role: string(a.Role), From: fmt.Sprintf("access[%d]", i)})
+		add(a, fmt.Sprintf("access[%d]", i))
 	}
-	if f.namespace.Spec.GitOps != nil {
-		list = append(list, Access{Who: "Flux, as the service account deploy", Role: "deploy", From: "gitops"})
+	if f.has("RoleBinding", deploy) {
+		list = append(list, Access{Who: fmt.Sprintf("ServiceAccount %s/%s", f.namespace.Name, deploy), Role: deploy, From: "the profile, for GitOps and pipelines"})
 	}
 	return list
+}
+
+// deploy is the service account, and the role, that GitOps runs as.
+const deploy = "deploy"
+
+// has says whether the inventory holds an object.
+func (f *facts) has(kind, name string) bool {
+	return slices.ContainsFunc(f.namespace.Status.Inventory, func(e v1alpha1.InventoryEntry) bool {
+		id, ok := parseID(e)
+		return ok && id.kind.Kind == kind && id.name == name
+	})
+}
+
+// cordoned says whether write access is withdrawn.
+func (f *facts) cordoned() bool {
+	_, removed := f.namespace.Annotations[v1alpha1.AnnotationRemovedAt]
+	return removed || f.tenant != nil && f.tenant.Spec.Cordoned
 }
 
 func subject(s v1alpha1.Subject) string {
@@ -249,6 +281,5 @@ func notes(f *facts) []string {
 	if len(n.Spec.Clusters) > 0 {
 		list = append(list, fmt.Sprintf("placed on %s: its objects are in that cluster; ask there", strings.Join(n.Spec.Clusters, ", ")))
 	}
-	slices.SortStableFunc(list, func(a, b string) int { return cmp.Compare(a, b) })
 	return list
 }

@@ -1,0 +1,352 @@
+package cli_test
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/watch"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
+
+	fluxmeta "github.com/fluxcd/pkg/apis/meta"
+	sourcev1 "github.com/fluxcd/source-controller/api/v1"
+
+	"github.com/aetherplatform/aether/api/v1alpha1"
+	"github.com/aetherplatform/aether/internal/cli"
+	"github.com/aetherplatform/aether/internal/cli/root"
+	"github.com/aetherplatform/aether/internal/observe"
+	"github.com/aetherplatform/aether/internal/testenv"
+)
+
+const (
+	revision = "main@sha1:3b1f0c8a7d2e4f5a6b7c8d9e0f1a2b3c4d5e6f70"
+	digest   = "sha256:6d5c4b3a291807f6e5d4c3b2a1908f7e6d5c4b3a291807f6e5d4c3b2a1908f7e"
+)
+
+// TestClusterCommands tells one story on a real API server; each step's output
+// is compared whole with testdata/cluster.
+func TestClusterCommands(t *testing.T) {
+	if testing.Short() {
+		t.Skip("needs an API server")
+	}
+	w := &world{T: t, env: testenv.Start(t)}
+	w.kubeconfig = w.env.Kubeconfig(t, "admin")
+	w.populate()
+
+	for _, step := range []struct {
+		name string
+		code int
+		args []string
+	}{
+		{"get", 0, []string{"get"}},
+		{"get-namespaces", 0, []string{"get", "namespaces"}},
+		{"get-namespaces-wide", 0, []string{"get", "ns", "--tenant", "acme", "-o", "wide"}},
+		{"get-sources", 0, []string{"get", "sources", "-o", "wide"}},
+		{"get-not-found", 4, []string{"get", "namespaces", "acme-wbe"}},
+		{"get-none", 0, []string{"get", "namespaces", "--tenant", "hooli"}},
+		{"explain", 1, []string{"explain", "namespace", "acme-web"}},
+		{"explain-removed", 1, []string{"explain", "namespace", "acme-old"}},
+		{"explain-not-found", 4, []string{"explain", "namespace", "web"}},
+	} {
+		t.Run(step.name, func(t *testing.T) { w.golden(t, step.name, step.code, step.args...) })
+	}
+
+	t.Run("a user without rights is told what to ask for", func(t *testing.T) {
+		config := w.env.Kubeconfig(t, "mallory", "nobody")
+		code, out := w.run(t, config, "get")
+		if code != cli.ExitCluster || !bytes.Contains(out, []byte(`User "mallory" cannot list resource "tenants"`)) ||
+			!bytes.Contains(out, []byte("ask the platform team for the right to read")) {
+			t.Errorf("exit code %d:\n%s", code, out)
+		}
+	})
+	t.Run("json is a list that kubectl would print too", func(t *testing.T) {
+		code, out := w.run(t, w.kubeconfig, "get", "tenants", "acme", "-o", "json")
+		var list unstructured.UnstructuredList
+		if err := list.UnmarshalJSON(out); err != nil || code != 0 || len(list.Items) != 1 || list.Items[0].GetKind() != "Tenant" {
+			t.Errorf("exit code %d, %v:\n%s", code, err, out)
+		}
+	})
+	t.Run("reconcile", func(t *testing.T) {
+		w.answer(t)
+		w.golden(t, "reconcile", 1, "reconcile", "source", "fleet")
+	})
+	t.Run("reconcile gives up when nobody answers", func(t *testing.T) {
+		w.golden(t, "reconcile-timeout", 1, "reconcile", "--timeout", "200ms")
+	})
+}
+
+// A cluster that has never heard of Aether is told from one that is down.
+func TestClustersThatCannotAnswer(t *testing.T) {
+	if testing.Short() {
+		t.Skip("needs an API server")
+	}
+	env := testenv.Start(t, testenv.WithoutCRDs("aetherplatform.cloud_tenants.yaml"))
+	w := &world{T: t, env: env}
+	w.golden(t, "not-installed", cli.ExitCluster, "get", "--kubeconfig", env.Kubeconfig(t, "admin"))
+
+	closed := filepath.Join(t.TempDir(), "kubeconfig")
+	text := `{apiVersion: v1, kind: Config, current-context: x, clusters: [{name: x, cluster: {server: "http://127.0.0.1:1"}}],
+contexts: [{name: x, context: {cluster: x, user: x}}], users: [{name: x, user: {}}]}`
+	if err := os.WriteFile(closed, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w.golden(t, "unreachable", cli.ExitCluster, "get", "--kubeconfig", closed)
+}
+
+// world is a cluster with a fleet in it.
+type world struct {
+	*testing.T
+	env        *testenv.Env
+	kubeconfig string
+}
+
+// run runs aether and returns what it prints, errors after results.
+func (w *world) run(t *testing.T, kubeconfig string, args ...string) (int, []byte) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	// Late enough that every age rounds to the same hours.
+	env := &cli.Env{Out: &out, Err: &errs, Now: func() time.Time { return time.Now().Add(10*time.Hour + 30*time.Minute) }}
+	if kubeconfig != "" {
+		args = append(args, "--kubeconfig", kubeconfig)
+	}
+	code := root.Execute(t.Context(), env, args)
+	out.Write(errs.Bytes())
+	return code, out.Bytes()
+}
+
+// golden runs aether and compares what it prints with a file.
+func (w *world) golden(t *testing.T, name string, wantCode int, args ...string) {
+	t.Helper()
+	code, got := w.run(t, w.kubeconfig, args...)
+	if code != wantCode {
+		t.Errorf("aether %v: exit code %d, want %d", args, code, wantCode)
+	}
+	file := filepath.Join("testdata", "cluster", name+".golden")
+	if *update {
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), string(got)); diff != "" {
+		t.Errorf("aether %v (-want +got):\n%s", args, diff)
+	}
+}
+
+// populate makes what the controllers would: tenants acme and globex, a namespace
+// that is fine, one with drift and a missing object, and one that left Git.
+func (w *world) populate() {
+	ready := condition("Ready", metav1.ConditionTrue, v1alpha1.ReasonReconciled, "13 objects in place")
+	waiting := condition("Ready", metav1.ConditionUnknown, v1alpha1.ReasonWaitingForObjects, "Waiting for 1 of 3 objects: ResourceQuota/quota")
+	isolated := condition("Isolated", metav1.ConditionTrue, v1alpha1.ReasonReconciled, "isolation observed")
+
+	w.create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: v1alpha1.SystemNamespace}})
+	profile := &v1alpha1.NamespaceProfile{ObjectMeta: metav1.ObjectMeta{Name: "default"}, Spec: v1alpha1.NamespaceProfileSpec{
+		Base:  v1alpha1.Base{Path: "profiles/default"},
+		Sizes: map[string]v1alpha1.Size{"small": {Quota: corev1.ResourceList{"requests.cpu": resource.MustParse("2"), "pods": resource.MustParse("20")}}},
+	}}
+	w.create(profile)
+	profile.Status.Conditions = []metav1.Condition{ready}
+	w.status(profile)
+
+	acme := &v1alpha1.Tenant{ObjectMeta: at("acme", "acme/tenant.yaml:1"), Spec: v1alpha1.TenantSpec{
+		DisplayName: "Acme Corp",
+		Owners:      []v1alpha1.Access{{Subject: v1alpha1.Subject{Kind: "Group", Name: "acme-admins"}, Role: v1alpha1.RoleAdmin}},
+		Quota:       &v1alpha1.TenantQuota{Hard: corev1.ResourceList{"requests.cpu": resource.MustParse("8")}},
+		Network: v1alpha1.TenantNetwork{
+			Egress: []v1alpha1.EgressRule{{To: []v1alpha1.EgressDestination{{FQDN: "registry.example.com"}}, Ports: []v1alpha1.Port{{Port: 443}}}},
+			Peers:  []v1alpha1.Peer{{Tenant: "globex"}},
+		},
+		Deletion: v1alpha1.Deletion{Policy: v1alpha1.DeletionDelete, Retention: &metav1.Duration{Duration: 48 * time.Hour}},
+	}}
+	w.create(acme)
+	acme.Status = v1alpha1.TenantStatus{
+		Conditions: []metav1.Condition{condition("Ready", metav1.ConditionUnknown, v1alpha1.ReasonNamespacesNotReady, "1 of 3 namespaces ready: acme-web is not")},
+		Summary:    "1/3", Used: corev1.ResourceList{"requests.cpu": resource.MustParse("6")},
+	}
+	w.status(acme)
+	globex := &v1alpha1.Tenant{ObjectMeta: at("globex", "globex/globex.yaml:2")}
+	w.create(globex)
+	globex.Status = v1alpha1.TenantStatus{Conditions: []metav1.Condition{ready}, Summary: "0/0"}
+	w.status(globex)
+
+	w.namespaceWithDrift(waiting, isolated)
+	api := w.namespace("acme-api", v1alpha1.TenantNamespaceSpec{Tenant: "acme", Size: "small"}, nil)
+	api.Status = v1alpha1.TenantNamespaceStatus{ObservedGeneration: api.Generation, Conditions: []metav1.Condition{ready, isolated}}
+	w.status(api)
+	old := w.namespace("acme-old", v1alpha1.TenantNamespaceSpec{Tenant: "acme", Size: "small"}, map[string]string{
+		v1alpha1.AnnotationRemovedAt: "2026-03-01T09:30:00Z", v1alpha1.AnnotationRemovedIn: revision,
+	})
+	old.Status = v1alpha1.TenantNamespaceStatus{ObservedGeneration: old.Generation, Conditions: []metav1.Condition{
+		condition("Ready", metav1.ConditionFalse, v1alpha1.ReasonRemovedFromGit, "left Git; kept until 2026-03-03T09:30:00Z"),
+	}}
+	w.status(old)
+
+	source := &v1alpha1.TenantSource{ObjectMeta: metav1.ObjectMeta{Namespace: v1alpha1.SystemNamespace, Name: "fleet"}, Spec: v1alpha1.TenantSourceSpec{
+		SourceRef: v1alpha1.SourceRef{Kind: "GitRepository", Name: "fleet"},
+	}}
+	w.create(source)
+	source.Status = v1alpha1.TenantSourceStatus{Conditions: []metav1.Condition{ready}, Summary: "2/2", Digest: digest, LastAppliedRevision: revision}
+	w.status(source)
+	w.create(&sourcev1.GitRepository{ObjectMeta: metav1.ObjectMeta{Namespace: v1alpha1.SystemNamespace, Name: "fleet"}, Spec: sourcev1.GitRepositorySpec{
+		URL: "https://git.example.com/fleet.git", Interval: metav1.Duration{Duration: time.Hour},
+	}})
+}
+
+func (w *world) namespaceWithDrift(conditions ...metav1.Condition) {
+	web := w.namespace("acme-web", v1alpha1.TenantNamespaceSpec{
+		Tenant: "acme", Size: "small",
+		Access: []v1alpha1.Access{{Subject: v1alpha1.Subject{Kind: "User", Name: "dev@example.com"}, Role: v1alpha1.RoleEditor}},
+		Network: v1alpha1.NamespaceNetwork{
+			Ingress: []v1alpha1.IngressRule{{From: []v1alpha1.IngressSource{{IngressController: true}, {Tenant: "globex", Namespace: "globex-web"}}, Ports: []v1alpha1.Port{{Port: 8080}}}},
+			Egress: []v1alpha1.EgressRule{
+				{To: []v1alpha1.EgressDestination{{Namespace: "acme-api"}}, Ports: []v1alpha1.Port{{Port: 8443}, {Port: 9000, EndPort: 9010}}},
+				{To: []v1alpha1.EgressDestination{{CIDR: "203.0.113.0/24"}}},
+			},
+		},
+		GitOps: &v1alpha1.GitOps{URL: "https://git.example.com/acme/web.git"},
+	}, nil)
+
+	space := &corev1.Namespace{ObjectMeta: made("", "acme-web", "namespace/namespace")}
+	w.create(space)
+	deny := &networkingv1.NetworkPolicy{ObjectMeta: made("acme-web", "default-deny", "namespace/default-deny")}
+	w.create(deny)
+	web.Status = v1alpha1.TenantNamespaceStatus{ObservedGeneration: web.Generation, Conditions: conditions, Digest: digest, Inventory: []v1alpha1.InventoryEntry{
+		{ID: "_acme-web__Namespace", Version: "v1", Observed: w.observed(space)},
+		{ID: "acme-web_default-deny_networking.k8s.io_NetworkPolicy", Version: "v1", Observed: w.observed(deny)},
+		{ID: "acme-web_quota__ResourceQuota", Version: "v1"},
+	}}
+	w.status(web)
+
+	deny.Spec.PodSelector.MatchLabels = map[string]string{"app": "web"}
+	if err := w.env.Client.Update(w.Context(), deny); err != nil {
+		w.Fatal(err)
+	}
+}
+
+func (w *world) namespace(name string, spec v1alpha1.TenantNamespaceSpec, annotations map[string]string) *v1alpha1.TenantNamespace {
+	n := &v1alpha1.TenantNamespace{ObjectMeta: at(name, "acme/namespaces.yaml:3"), Spec: spec}
+	n.Labels = map[string]string{v1alpha1.LabelSource: "aether-system.fleet"}
+	for key, value := range annotations {
+		n.Annotations[key] = value
+	}
+	w.create(n)
+	return n
+}
+
+// answer does, once, what Flux and the namespace operator do when they are asked.
+func (w *world) answer(t *testing.T) {
+	asked := func(list client.ObjectList, found func(client.Object, string)) {
+		watcher, err := w.env.Client.Watch(t.Context(), list, client.InNamespace(v1alpha1.SystemNamespace))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(watcher.Stop)
+		go func() {
+			for event := range watcher.ResultChan() {
+				obj, ok := event.Object.(client.Object)
+				if event.Type != watch.Modified || !ok {
+					continue
+				}
+				if token := obj.GetAnnotations()[fluxmeta.ReconcileRequestAnnotation]; token != "" {
+					found(obj, token)
+					return
+				}
+			}
+		}()
+	}
+	update := func(obj client.Object) {
+		if err := w.env.Client.Status().Update(context.WithoutCancel(t.Context()), obj); err != nil {
+			t.Error(err)
+		}
+	}
+	asked(&sourcev1.GitRepositoryList{}, func(obj client.Object, token string) {
+		g, ok := obj.(*sourcev1.GitRepository)
+		if !ok {
+			return
+		}
+		g.Status.LastHandledReconcileAt = token
+		g.Status.Artifact = &fluxmeta.Artifact{Revision: revision, Path: "x", URL: "http://x", Digest: digest, LastUpdateTime: metav1.Now()}
+		update(g)
+	})
+	asked(&v1alpha1.TenantSourceList{}, func(obj client.Object, token string) {
+		s, ok := obj.(*v1alpha1.TenantSource)
+		if !ok {
+			return
+		}
+		s.Status.LastHandledReconcileAt, s.Status.LastAttemptedRevision = token, revision
+		s.Status.Tenants = v1alpha1.TenantCounts{Total: 3, Failed: 1}
+		s.Status.Conditions = []metav1.Condition{condition("Ready", metav1.ConditionFalse, v1alpha1.ReasonTenantsFailing, "1 of 3 tenants has errors: initech")}
+		s.Status.Failures = []v1alpha1.TenantFailure{{Tenant: "initech", Total: 2, Errors: []string{`initech/tenant.yaml:6: spec.sze: unknown field`}}}
+		update(s)
+		// The namespace that was waiting settles too.
+		var web v1alpha1.TenantNamespace
+		if err := w.env.Client.Get(context.WithoutCancel(t.Context()), client.ObjectKey{Name: "acme-web"}, &web); err != nil {
+			t.Error(err)
+			return
+		}
+		web.Status.Conditions = []metav1.Condition{condition("Ready", metav1.ConditionTrue, v1alpha1.ReasonReconciled, "3 objects in place")}
+		update(&web)
+	})
+}
+
+func (w *world) create(obj client.Object) {
+	w.Helper()
+	if err := w.env.Client.Create(w.Context(), obj); err != nil {
+		w.Fatal(err)
+	}
+}
+
+func (w *world) status(obj client.Object) {
+	w.Helper()
+	if err := w.env.Client.Status().Update(w.Context(), obj); err != nil {
+		w.Fatal(err)
+	}
+}
+
+// observed is the hash of an object as the API server answers it.
+func (w *world) observed(obj client.Object) string {
+	w.Helper()
+	gvk, err := apiutil.GVKForObject(obj, w.env.Scheme)
+	if err != nil {
+		w.Fatal(err)
+	}
+	live := &unstructured.Unstructured{}
+	live.SetGroupVersionKind(gvk)
+	if err := w.env.Client.Get(w.Context(), client.ObjectKeyFromObject(obj), live); err != nil {
+		w.Fatal(err)
+	}
+	return observe.HashOf(live).String()
+}
+
+func at(name, path string) metav1.ObjectMeta {
+	return metav1.ObjectMeta{Name: name, Annotations: map[string]string{v1alpha1.AnnotationPath: path, v1alpha1.AnnotationRevision: revision}}
+}
+
+func made(namespace, name, component string) metav1.ObjectMeta {
+	meta := at(name, "acme/namespaces.yaml:3")
+	meta.Namespace = namespace
+	meta.Annotations[v1alpha1.AnnotationComponent] = component
+	meta.Labels = map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedBy}
+	return meta
+}
+
+func condition(kind string, status metav1.ConditionStatus, reason, message string) metav1.Condition {
+	return metav1.Condition{Type: kind, Status: status, Reason: reason, Message: message, LastTransitionTime: metav1.Now()}
+}
