@@ -1,8 +1,6 @@
 package render
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"io/fs"
 	"sync"
 
@@ -29,6 +27,5 @@ func digestOfFiles(files fs.FS) string {
 		encoded = encodeString(encodeString(encoded, name), string(data))
 		return err
 	})
-	sum := sha256.Sum256(encoded)
-	return "sha256:" + hex.EncodeToString(sum[:])
+	return digest(encoded)
 }

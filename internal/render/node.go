@@ -298,7 +298,14 @@ func (c *compiler) text(s string, each *expr.Env) (node, error) {
 	return t, nil
 }
 
+// inPlace is the key of a map that stands for its one value. Kustomize looks
+// into some fields itself, a Role's rules for one, and takes no string there.
+const inPlace = "$value"
+
 func (c *compiler) object(m map[string]any, each *expr.Env) (node, error) {
+	if v, ok := m[inPlace]; ok && len(m) == 1 {
+		return c.compile(v, each)
+	}
 	o, err := c.entries(m, each)
 	if err != nil {
 		return nil, err

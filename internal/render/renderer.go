@@ -1,50 +1,403 @@
 package render
 
 import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/aetherplatform/aether/api/v1alpha1"
 	"github.com/aetherplatform/aether/internal/fleet"
 )
 
-// Renderer renders whole fleets and remembers what did not change.
-type Renderer struct{}
+// Renderer renders whole fleets, and remembers what did not change: a push to one
+// of a thousand tenants costs that tenant. It is not safe for concurrent use.
+type Renderer struct {
+	options Options
+	parser  *fleet.Parser
+	// bases holds what the last Render compiled or used.
+	bases map[baseKey]*compiled
+	// profiles holds the last good template of each.
+	profiles map[string]*profile
+	tenants  map[string]*TenantResult
+	// keys is what each of tenants was rendered from.
+	keys map[string]string
+}
+
+// baseKey is a directory of one content of a base.
+type baseKey struct{ revision, path string }
+
+// profile is a profile that compiled, and a digest of all that its template
+// depends on.
+type profile struct {
+	*Template
+	digest string
+}
 
 // Options of a Renderer.
 type Options struct {
-	// Bases returns the base that a profile names; nil stands for the embedded one.
+	// Bases returns the base that a profile names. It is not asked for nil, which
+	// stands for the embedded one. Left out: profiles can use only that.
 	Bases func(*v1alpha1.BaseSourceRef) (Base, error)
-	// Cluster that children are rendered for.
+	// Cluster that children are rendered for; "" is the one that the fleet is
+	// reconciled in.
 	Cluster string
 }
 
 // New returns a Renderer that remembers nothing yet.
-func New(Options) *Renderer { return &Renderer{} }
-
-// Render reads and renders a tree.
-func (r *Renderer) Render(tree fleet.Tree, incumbents map[string]string) *Result { return nil }
+func New(options Options) *Renderer {
+	return &Renderer{
+		options:  options,
+		parser:   fleet.NewParser(),
+		bases:    map[baseKey]*compiled{},
+		profiles: map[string]*profile{},
+		tenants:  map[string]*TenantResult{},
+		keys:     map[string]string{},
+	}
+}
 
 // Result is a rendered fleet.
 type Result struct {
 	Fleet *fleet.Fleet
-	// Platform is the NamespaceProfiles as they are applied.
+	// Platform is the NamespaceProfiles as they are applied, by name.
 	Platform []*unstructured.Unstructured
 	Tenants  []*TenantResult
-	Digest   string
+	// Digest covers the digests of all tenants. Where something is written, and at
+	// which revision, does not enter it.
+	Digest string
 }
 
-// TenantResult is a rendered tenant.
+// TenantResult is a rendered tenant. When it has errors there is nothing of it to
+// apply: no objects, no children, no digest.
 type TenantResult struct {
 	*fleet.Tenant
-	// Objects are the Tenant, its TenantNamespaces and its WorkloadClusters as
-	// they are applied.
+	// Objects are the Tenant, its TenantNamespaces and its WorkloadClusters as they
+	// are applied: labelled, with digest and path. They must not be changed.
 	Objects []*unstructured.Unstructured
-	// Children renders the objects of the tenant's namespaces that are placed on
-	// Options.Cluster.
+	// Children renders the objects of the namespaces that are placed on
+	// Options.Cluster, as Template.Render does. They are not kept.
 	Children func() []*unstructured.Unstructured
-	Digest   string
-	// Changed since the last Render.
+	// Digest covers the objects, and the children on every cluster.
+	Digest string
+	// Changed since the last Render: the tenant's files, its peers, a profile that it
+	// uses, or a base of such.
 	Changed bool
 	// Errors of the directory and of the render, by position.
 	Errors []*fleet.Error
+}
+
+// Render reads and renders a tree. incumbents are the prefixes of tenants that are
+// already applied; see fleet.Parser.
+func (r *Renderer) Render(tree fleet.Tree, incumbents map[string]string) *Result {
+	read := *r.parser.Parse(tree, incumbents)
+	out := &Result{Fleet: &read}
+
+	out.Platform = platformObjects(&read)
+	profiles := r.compileProfiles(&read)
+
+	tenants, keys := map[string]*TenantResult{}, map[string]string{}
+	for _, t := range read.Tenants {
+		key := keyOf(t, profiles)
+		result := r.tenants[t.Name]
+		if result != nil && r.keys[t.Name] == key {
+			kept := *result
+			kept.Tenant, kept.Changed = t, false
+			result = &kept
+		} else {
+			result = r.tenant(t, profiles)
+		}
+		tenants[t.Name], keys[t.Name] = result, key
+		out.Tenants = append(out.Tenants, result)
+	}
+	r.tenants, r.keys = tenants, keys
+	out.Digest = digestOfTenants(out.Tenants)
+	return out
+}
+
+// compileProfiles returns the usable profiles by name. One that does not compile is
+// an error at its place, and its last good template stays in use. While the
+// platform directory has errors the profiles of its last good state do.
+func (r *Renderer) compileProfiles(read *fleet.Fleet) map[string]*profile {
+	broken := len(read.PlatformErrors) > 0
+	read.PlatformErrors = slices.Clone(read.PlatformErrors)
+	bases := map[baseKey]*compiled{}
+	usable := map[string]*profile{}
+	if broken {
+		maps.Copy(usable, r.profiles)
+		bases = r.bases
+	}
+	for _, name := range slices.Sorted(maps.Keys(read.Profiles)) {
+		if broken && usable[name] != nil {
+			continue
+		}
+		o := read.Profiles[name]
+		p, err := r.compileProfile(o.Value, bases)
+		if err != nil {
+			read.PlatformErrors = append(read.PlatformErrors, &fleet.Error{
+				Position: o.Position,
+				Tenant:   v1alpha1.PlatformDirectory,
+				Message:  fmt.Sprintf("spec.base: %v", err),
+			})
+			p = r.profiles[name]
+		}
+		if p != nil {
+			usable[name] = p
+		}
+	}
+	r.bases, r.profiles = bases, usable
+	slices.SortStableFunc(read.PlatformErrors, byPosition)
+	return usable
+}
+
+func (r *Renderer) compileProfile(p *v1alpha1.NamespaceProfile, bases map[baseKey]*compiled) (*profile, error) {
+	base, err := r.base(p.Spec.Base.SourceRef)
+	if err != nil {
+		return nil, err
+	}
+	key := baseKey{base.Revision, p.Spec.Base.Path}
+	content, err := toObject(p, v1alpha1.KindNamespaceProfile)
+	if err != nil {
+		return nil, err
+	}
+	digest := digestOf(base.Revision, DigestOf(content))
+	if last := r.profiles[p.Name]; last != nil && last.digest == digest {
+		bases[key] = last.compiled
+		return last, nil
+	}
+
+	c := cmp.Or(bases[key], r.bases[key])
+	if c == nil {
+		if c, err = compileBase(base, p.Spec.Base.Path); err != nil {
+			return nil, err
+		}
+	}
+	template, err := c.with(p)
+	if err != nil {
+		return nil, err
+	}
+	bases[key] = c
+	return &profile{template, digest}, nil
+}
+
+func (r *Renderer) base(ref *v1alpha1.BaseSourceRef) (Base, error) {
+	switch {
+	case ref == nil:
+		return EmbeddedBase(), nil
+	case r.options.Bases == nil:
+		return Base{}, fmt.Errorf("sourceRef: %s %q cannot be read here; leave sourceRef out to use the embedded base", ref.Kind, ref.Name)
+	}
+	return r.options.Bases(ref)
+}
+
+// keyOf names everything that a tenant's render depends on.
+func keyOf(t *fleet.Tenant, profiles map[string]*profile) string {
+	parts := []string{t.Hash, strings.Join(t.Peers, ",")}
+	for _, e := range t.Errors {
+		parts = append(parts, e.Error())
+	}
+	names := map[string]bool{}
+	for _, n := range t.Namespaces {
+		names[n.Value.Spec.Profile] = true
+	}
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		parts = append(parts, name)
+		if p := profiles[name]; p != nil {
+			parts = append(parts, p.digest)
+		}
+	}
+	return digestOf(parts...)
+}
+
+// tenant renders one tenant anew.
+func (r *Renderer) tenant(t *fleet.Tenant, profiles map[string]*profile) *TenantResult {
+	out := &TenantResult{
+		Tenant:   t,
+		Changed:  true,
+		Errors:   slices.Clone(t.Errors),
+		Children: func() []*unstructured.Unstructured { return nil },
+	}
+	if len(t.Errors) > 0 || t.Object == nil {
+		return out
+	}
+
+	objects, err := tenantObjects(t)
+	if err != nil {
+		out.Errors = append(out.Errors, &fleet.Error{Position: t.Object.Position, Tenant: t.Name, Message: err.Error()})
+		return out
+	}
+	digests := []string{t.Name}
+	for _, o := range objects {
+		digests = append(digests, annotation(o, v1alpha1.AnnotationDigest))
+	}
+	for _, n := range t.Namespaces {
+		for _, cluster := range placements(n.Value) {
+			children, err := renderNamespace(t, n, profiles, cluster)
+			if err != nil {
+				out.Errors = append(out.Errors, &fleet.Error{Position: n.Position, Tenant: t.Name, Message: err.Error()})
+				break // the same on the next cluster
+			}
+			digests = append(digests, cluster)
+			for _, o := range children {
+				digests = append(digests, annotation(o, v1alpha1.AnnotationDigest))
+			}
+		}
+	}
+	if len(out.Errors) > 0 {
+		slices.SortStableFunc(out.Errors, byPosition)
+		return out
+	}
+	out.Objects = objects
+	out.Digest = digestOf(digests...)
+	out.Children = func() []*unstructured.Unstructured { return r.children(t, profiles) }
+	return out
+}
+
+// children renders what is placed on the renderer's cluster. It was rendered
+// before, with the same inputs and without an error.
+func (r *Renderer) children(t *fleet.Tenant, profiles map[string]*profile) []*unstructured.Unstructured {
+	var all []*unstructured.Unstructured
+	for _, n := range t.Namespaces {
+		if slices.Contains(placements(n.Value), r.options.Cluster) {
+			children, err := renderNamespace(t, n, profiles, r.options.Cluster)
+			if err != nil {
+				panic(fmt.Sprintf("rendering %s again: %v", n.Value.Name, err))
+			}
+			all = append(all, children...)
+		}
+	}
+	return all
+}
+
+func renderNamespace(t *fleet.Tenant, n *fleet.Object[*v1alpha1.TenantNamespace], profiles map[string]*profile, cluster string) ([]*unstructured.Unstructured, error) {
+	p := profiles[n.Value.Spec.Profile]
+	if p == nil {
+		return nil, fmt.Errorf("spec.profile: %q cannot be used: it does not compile, see the errors of %s", n.Value.Spec.Profile, v1alpha1.PlatformDirectory)
+	}
+	return p.Render(Inputs{
+		Tenant:    t.Object.Value,
+		Namespace: n.Value,
+		Peers:     t.Peers,
+		Cluster:   cluster,
+		Source:    Source{Path: n.Position.String()},
+	})
+}
+
+// placements are the clusters that a namespace is on.
+func placements(n *v1alpha1.TenantNamespace) []string {
+	if len(n.Spec.Clusters) == 0 {
+		return []string{""}
+	}
+	return n.Spec.Clusters
+}
+
+// tenantObjects are the objects that are applied for a tenant: the Tenant, then
+// the others by kind and name.
+func tenantObjects(t *fleet.Tenant) ([]*unstructured.Unstructured, error) {
+	tenant, err := applied(t.Name, t.Object.Value, v1alpha1.KindTenant, t.Object.Position)
+	if err != nil {
+		return nil, err
+	}
+	objects := []*unstructured.Unstructured{tenant}
+	for _, n := range t.Namespaces {
+		o, err := applied(t.Name, n.Value, v1alpha1.KindTenantNamespace, n.Position)
+		if err != nil {
+			return nil, err
+		}
+		objects = append(objects, o)
+	}
+	for _, c := range t.Clusters {
+		o, err := applied(t.Name, c.Value, v1alpha1.KindWorkloadCluster, c.Position)
+		if err != nil {
+			return nil, err
+		}
+		objects = append(objects, o)
+	}
+	return objects, nil
+}
+
+// platformObjects are the profiles that could be read. One that cannot be written
+// as JSON does not exist: it was read from YAML.
+func platformObjects(read *fleet.Fleet) []*unstructured.Unstructured {
+	var objects []*unstructured.Unstructured
+	for _, name := range slices.Sorted(maps.Keys(read.Profiles)) {
+		p := read.Profiles[name]
+		if o, err := applied("", p.Value, v1alpha1.KindNamespaceProfile, p.Position); err == nil {
+			objects = append(objects, o)
+		}
+	}
+	return objects
+}
+
+// applied is an object of Git as it is applied.
+func applied(tenant string, typed runtime.Object, kind string, at fleet.Position) (*unstructured.Unstructured, error) {
+	o, err := toObject(typed, kind)
+	if err != nil {
+		return nil, err
+	}
+	if tenant != "" {
+		labels := o.GetLabels()
+		if labels == nil {
+			labels = map[string]string{}
+		}
+		labels[v1alpha1.LabelTenant] = tenant
+		o.SetLabels(labels)
+	}
+	digest := DigestOf(o)
+	annotations := o.GetAnnotations()
+	if annotations == nil {
+		annotations = map[string]string{}
+	}
+	annotations[v1alpha1.AnnotationDigest] = digest
+	annotations[v1alpha1.AnnotationPath] = at.String()
+	o.SetAnnotations(annotations)
+	return o, nil
+}
+
+// toObject is a typed object as a tree, without what only the API server writes.
+func toObject(typed runtime.Object, kind string) (*unstructured.Unstructured, error) {
+	tree, err := runtime.DefaultUnstructuredConverter.ToUnstructured(typed)
+	if err != nil {
+		return nil, fmt.Errorf("cannot write %s as JSON: %w", kind, err)
+	}
+	delete(tree, "status")
+	if metadata, ok := tree["metadata"].(map[string]any); ok {
+		delete(metadata, "creationTimestamp")
+	}
+	o := &unstructured.Unstructured{Object: tree}
+	o.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind(kind))
+	return o, nil
+}
+
+// annotation reads one without copying them all.
+func annotation(o *unstructured.Unstructured, name string) string {
+	metadata, _ := o.Object["metadata"].(map[string]any)
+	annotations, _ := metadata["annotations"].(map[string]any)
+	value, _ := annotations[name].(string)
+	return value
+}
+
+func digestOfTenants(tenants []*TenantResult) string {
+	byName := slices.SortedFunc(slices.Values(tenants), func(a, b *TenantResult) int { return strings.Compare(a.Name, b.Name) })
+	var parts []string
+	for _, t := range byName {
+		parts = append(parts, t.Name, t.Digest)
+	}
+	return digestOf(parts...)
+}
+
+// digestOf is the digest of a list of words.
+func digestOf(words ...string) string {
+	var encoded []byte
+	for _, w := range words {
+		encoded = encodeString(encoded, w)
+	}
+	return digest(encoded)
+}
+
+func byPosition(a, b *fleet.Error) int {
+	return cmp.Or(strings.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), strings.Compare(a.Message, b.Message))
 }

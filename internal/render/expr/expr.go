@@ -50,7 +50,7 @@ func NewEnv(objects []Object, variables []Field) (*Env, error) {
 		ext.Sets(),
 	}
 	for _, v := range variables {
-		options = append(options, cel.Variable(v.Name, v.Type))
+		options = append(options, cel.Variable(escape(v.Name), v.Type))
 		p.variables = append(p.variables, v.Name)
 	}
 	env, err := cel.NewEnv(options...)
@@ -90,7 +90,7 @@ type Expression struct {
 // compiles one expression at a time.
 func (e *Env) Compile(source string) (*Expression, error) {
 	e.types.missed = nil
-	checked, issues := e.cel.Compile(source)
+	checked, issues := e.cel.Compile(escape(source))
 	if issues.Err() != nil {
 		return nil, errors.New(e.explain(issues))
 	}
@@ -112,6 +112,7 @@ func (e *Env) Compile(source string) (*Expression, error) {
 func (e *Env) explain(issues *cel.Issues) string {
 	message := issues.Errors()[0].Message
 	message, _, _ = strings.Cut(message, " (in container")
+	message = strings.ReplaceAll(message, escaped, reserved)
 	switch {
 	case strings.HasPrefix(message, "undefined field") && e.types.missed != nil:
 		message += "; " + e.types.missed.Name + " has " + strings.Join(e.types.missed.names(), ", ")
@@ -130,7 +131,7 @@ func (x *Expression) Eval(values Values) (any, error) {
 	if x.path != nil {
 		return x.lookUp(values)
 	}
-	out, _, err := x.program.Eval(values)
+	out, _, err := x.program.Eval(escapedValues{values})
 	if err != nil {
 		return nil, err
 	}
@@ -156,7 +157,7 @@ func (x *Expression) lookUp(values Values) (any, error) {
 func pathOf(e ast.Expr) []string {
 	switch e.Kind() {
 	case ast.IdentKind:
-		return []string{e.AsIdent()}
+		return []string{unescape(e.AsIdent())}
 	case ast.SelectKind:
 		if s := e.AsSelect(); !s.IsTestOnly() {
 			if path := pathOf(s.Operand()); path != nil {
@@ -175,7 +176,7 @@ func readsOf(root ast.Expr) []string {
 				reads = append(reads, strings.Join(append(path, e.AsSelect().FieldName()), "."))
 			}
 		} else if e.Kind() == ast.IdentKind {
-			reads = append(reads, e.AsIdent())
+			reads = append(reads, unescape(e.AsIdent()))
 		}
 	}))
 	return reads
