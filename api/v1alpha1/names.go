@@ -75,6 +75,10 @@ const (
 	AnnotationForEach = LabelPrefix + "for-each"
 )
 
+// FinalizerNamespace is on every TenantNamespace, so that what becomes of its
+// Namespace is decided before it is gone.
+const FinalizerNamespace = LabelPrefix + "namespace"
+
 // Field owners of server-side apply, one a controller.
 const (
 	FieldOwnerSource    = "aether-source"
