@@ -2,8 +2,12 @@
 // commit to Git become checked objects, each with the file and line it came from.
 //
 // Tenants' directories are untrusted input. What is wrong with one is reported
-// at its place and never touches another. The package has no client, no clock
-// and no network, and it renders nothing: package render does.
+// at its place and never touches another. The package has no client and no
+// network, and it renders nothing: package render does.
+//
+// A directory with a kustomization.yaml is a unit: it is built, and what it
+// builds is read. Nothing in it or below it is read by itself, and every YAML
+// file there must be named by a kustomization, so that none is ignored unseen.
 package fleet
 
 import (
@@ -22,6 +26,10 @@ type File struct {
 	Data []byte
 	// Link is the target of a symbolic link as it is written. Links are never followed.
 	Link string
+	// Refused says why the content was not kept, where it is not a link: "is 3 MiB
+	// large; split it into files of at most 1 MiB". Parse reports it for the tenant
+	// whose file it is. The path of a whole tenant directory may be refused too.
+	Refused string
 }
 
 // Position is a place in a Tree. Line counts from 1; 0 means the whole file.
@@ -77,6 +85,9 @@ type Tenant struct {
 	Peers []string
 	// Errors by position. When there are any, nothing of the tenant may be applied.
 	Errors []*Error
+	// Warnings by position: what is allowed and is likely not what was meant, such
+	// as a rule that names a namespace which is not there.
+	Warnings []*Error
 }
 
 // Object is an object and where it was written. The object carries defaults, as
@@ -84,4 +95,6 @@ type Tenant struct {
 type Object[T any] struct {
 	Value T
 	Position
+
+	doc int // which document of File it is, from 0
 }

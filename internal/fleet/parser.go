@@ -1,14 +1,177 @@
 package fleet
 
-// Parser reads fleets, and remembers the tenants that it has read by the hash of
-// their directories. It is not safe for concurrent use.
-type Parser struct{}
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"path"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/aetherplatform/aether/api/v1alpha1"
+)
+
+// Parser reads fleets. It remembers the directories of the last one by their
+// content, so that only what changed is read again.
+type Parser struct {
+	mu      sync.Mutex
+	read    map[string]*directory
+	checked map[string]*checked
+}
 
 // NewParser returns a Parser that remembers nothing yet.
-func NewParser() *Parser { return &Parser{} }
+func NewParser() *Parser {
+	return &Parser{}
+}
 
-// Parse reads and checks a tree.
-func (p *Parser) Parse(tree Tree, incumbents map[string]string) *Fleet { return &Fleet{} }
+// Parse reads and checks a tree: each directory by itself, each tenant against
+// the platform's profiles, then the tenants against each other. incumbents are
+// the prefixes already applied in the cluster, by tenant, nil where there is no
+// cluster: a newcomer that collides with an incumbent has the error, never the
+// incumbent; of two newcomers the later name has it.
+//
+// What one tenant is held to never depends on whether another's directory has
+// errors: a directory with errors takes no prefix from others, and a peer whose
+// Tenant cannot be read is taken to agree as before, since nothing of it changes
+// in the cluster either.
+func (p *Parser) Parse(tree Tree, incumbents map[string]string) *Fleet {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 
-// Errors returns all that is wrong with the fleet, by position.
-func (f *Fleet) Errors() []*Error { return nil }
+	groups, astray := split(tree)
+	directories := p.directories(tree, groups)
+
+	platform := directories[v1alpha1.PlatformDirectory]
+	if platform == nil {
+		platform = &directory{name: v1alpha1.PlatformDirectory}
+	}
+	delete(directories, v1alpha1.PlatformDirectory)
+	f := &Fleet{
+		Profiles:       map[string]*Object[*v1alpha1.NamespaceProfile]{},
+		PlatformHash:   platform.hash,
+		PlatformErrors: append(astray, platform.errs...),
+	}
+	sortErrors(f.PlatformErrors)
+	for _, profile := range platform.profiles {
+		f.Profiles[profile.Value.Name] = profile
+	}
+
+	checks := make(map[string]*checked, len(directories))
+	for _, name := range sortedKeys(directories) {
+		dir := directories[name]
+		known := p.checked[name]
+		if known == nil || known.dir != dir || known.platform != platform {
+			known = check(tree, dir, platform, f.Profiles)
+		}
+		checks[name] = known
+		f.Tenants = append(f.Tenants, known.tenant())
+	}
+	checkFleet(tree, f.Tenants, checks, incumbents)
+
+	directories[v1alpha1.PlatformDirectory] = platform
+	p.read, p.checked = directories, checks
+	return f
+}
+
+// Errors are all that is wrong with the fleet, by position.
+func (f *Fleet) Errors() []*Error {
+	all := slices.Clone(f.PlatformErrors)
+	for _, t := range f.Tenants {
+		all = append(all, t.Errors...)
+	}
+	sortErrors(all)
+	return all
+}
+
+// Warnings are all that is likely not meant, by position.
+func (f *Fleet) Warnings() []*Error {
+	var all []*Error
+	for _, t := range f.Tenants {
+		all = append(all, t.Warnings...)
+	}
+	sortErrors(all)
+	return all
+}
+
+func sortErrors(errs []*Error) {
+	slices.SortFunc(errs, func(a, b *Error) int {
+		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Message, b.Message))
+	})
+}
+
+// split groups the paths of a tree by directory. YAML that is in none of them is
+// astray: no tenant can own it.
+func split(tree Tree) (groups map[string][]string, astray []*Error) {
+	groups = map[string][]string{}
+	for name, file := range tree {
+		dir, _, nested := strings.Cut(name, "/")
+		switch {
+		case hidden(dir):
+		case nested, path.Ext(name) == "" && (file.Link != "" || file.Refused != ""):
+			groups[dir] = append(groups[dir], name)
+		case isYAML(name):
+			astray = append(astray, &Error{
+				Position: Position{File: name},
+				Tenant:   v1alpha1.PlatformDirectory,
+				Message:  fmt.Sprintf("is in no tenant's directory; move it to <tenant>/%s, or to %s/%s", name, v1alpha1.PlatformDirectory, name),
+			})
+		}
+	}
+	for _, names := range groups {
+		slices.Sort(names)
+	}
+	return groups, astray
+}
+
+// directories reads each directory that is not remembered as it is.
+func (p *Parser) directories(tree Tree, groups map[string][]string) map[string]*directory {
+	out := make(map[string]*directory, len(groups)+1)
+	var mu sync.Mutex
+	var work errgroup.Group
+	work.SetLimit(runtime.GOMAXPROCS(0))
+	for name, files := range groups {
+		work.Go(func() error {
+			hash := hashOf(tree, files)
+			dir := p.read[name]
+			if dir == nil || dir.hash != hash {
+				content := make(Tree, len(files))
+				for _, file := range files {
+					content[file] = tree[file]
+				}
+				dir = readDirectory(name, content)
+				dir.hash = hash
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			out[name] = dir
+			return nil
+		})
+	}
+	_ = work.Wait() // none fails
+	return out
+}
+
+// hashOf is a hash of files that are sorted by path. Tenants choose the content,
+// so it must be one that they cannot collide.
+func hashOf(tree Tree, files []string) string {
+	h := sha256.New()
+	var buffer []byte
+	for _, name := range files {
+		file := tree[name]
+		buffer = buffer[:0]
+		for _, text := range []string{name, file.Link, file.Refused} {
+			buffer = binary.AppendUvarint(buffer, uint64(len(text)))
+			buffer = append(buffer, text...)
+		}
+		buffer = binary.AppendUvarint(buffer, uint64(len(file.Data)))
+		h.Write(buffer)
+		h.Write(file.Data)
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}

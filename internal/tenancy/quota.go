@@ -206,10 +206,17 @@ func canonical(list corev1.ResourceList) corev1.ResourceList {
 	return out
 }
 
+// join lists names: "a, b or c".
 func join[T ~string](names []T) string {
-	out := make([]string, len(names))
+	var b strings.Builder
 	for i, n := range names {
-		out[i] = string(n)
+		switch {
+		case i > 0 && i == len(names)-1:
+			b.WriteString(" or ")
+		case i > 0:
+			b.WriteString(", ")
+		}
+		b.WriteString(string(n))
 	}
-	return strings.Join(out, ", ")
+	return b.String()
 }

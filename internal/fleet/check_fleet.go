@@ -1,0 +1,148 @@
+package fleet
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/aetherplatform/aether/api/v1alpha1"
+	"github.com/aetherplatform/aether/internal/tenancy"
+)
+
+// checkFleet holds the tenants against each other. They are sorted by name.
+func checkFleet(tree Tree, tenants []*Tenant, checks map[string]*checked, incumbents map[string]string) {
+	l := &lines{tree: tree}
+	checkStrays(l, tenants, checks)
+	checkPrefixes(l, tenants, incumbents)
+	findPeers(l, tenants)
+	for _, t := range tenants {
+		sortErrors(t.Errors)
+		sortErrors(t.Warnings)
+	}
+}
+
+// fail reports an error in a field of an object of the tenant's.
+func (t *Tenant) fail(l *lines, at Position, doc int, field, message string) {
+	t.Errors = append(t.Errors, l.problem(t.Name, at, doc, field, message))
+}
+
+// checkStrays reports namespaces that are not their tenant's to claim, and who
+// else claims them.
+func checkStrays(l *lines, tenants []*Tenant, checks map[string]*checked) {
+	for _, t := range tenants {
+		for i, ns := range checks[t.Name].strays {
+			if i >= MaxErrors {
+				break
+			}
+			var e *tenancy.Error
+			if !errors.As(tenancy.CheckName(t.Object.Value, ns.Value.Name), &e) {
+				continue
+			}
+			message := e.Message
+			for _, other := range tenants {
+				if at, ok := checks[other.Name].dir.written[v1alpha1.KindTenantNamespace][ns.Value.Name]; ok && other != t {
+					message += fmt.Sprintf(" (%s claims it too)", at)
+				}
+			}
+			t.fail(l, ns.Position, ns.doc, e.Field, message)
+		}
+	}
+}
+
+// checkPrefixes wants no tenant's prefix to begin with another's: their
+// namespaces could not be told apart by name.
+func checkPrefixes(l *lines, tenants []*Tenant, incumbents map[string]string) {
+	taken := prefixes{}
+	for _, name := range sortedKeys(incumbents) {
+		taken.add(incumbents[name], name)
+	}
+	for _, t := range tenants {
+		if t.Object == nil {
+			continue
+		}
+		prefix := t.Object.Value.Prefix()
+		if incumbents[t.Name] == prefix {
+			continue
+		}
+		if other, theirs := taken.overlapping(prefix, t.Name); other != "" {
+			field := "spec.namespaces.prefix"
+			if t.Object.Value.Spec.Namespaces.Prefix == "" {
+				field = "metadata.name"
+			}
+			t.fail(l, t.Object.Position, t.Object.doc, field,
+				fmt.Sprintf("the prefix %q overlaps with %q of Tenant %q; choose one such that neither begins with the other", prefix, theirs, other))
+			continue
+		}
+		if len(t.Errors) == 0 { // who cannot be applied takes nothing from others
+			taken.add(prefix, t.Name)
+		}
+	}
+}
+
+// prefixes finds overlaps without comparing all with all.
+type prefixes map[string][]claim
+
+// claim is a tenant's prefix, noted under everything that the prefix begins with.
+type claim struct{ prefix, tenant string }
+
+func (p prefixes) add(prefix, tenant string) {
+	for i := 1; i <= len(prefix); i++ {
+		p[prefix[:i]] = append(p[prefix[:i]], claim{prefix, tenant})
+	}
+}
+
+func (p prefixes) overlapping(prefix, tenant string) (other, theirs string) {
+	for _, c := range p[prefix] { // theirs begin with ours
+		if c.tenant != tenant {
+			return c.tenant, c.prefix
+		}
+	}
+	for i := 1; i < len(prefix); i++ { // ours begins with theirs
+		for _, c := range p[prefix[:i]] {
+			if c.prefix == prefix[:i] && c.tenant != tenant {
+				return c.tenant, c.prefix
+			}
+		}
+	}
+	return "", ""
+}
+
+// findPeers finds the mutual peers of each tenant, and warns of those that are not.
+func findPeers(l *lines, tenants []*Tenant) {
+	byName := make(map[string]*Tenant, len(tenants))
+	for _, t := range tenants {
+		byName[t.Name] = t
+	}
+	for _, t := range tenants {
+		if t.Object == nil || len(t.Object.Value.Spec.Network.Peers) == 0 {
+			continue
+		}
+		us := t.Object.Value
+		t.Peers = tenancy.MutualPeers(us, func(name string) *v1alpha1.Tenant {
+			switch other := byName[name]; {
+			case other == nil:
+				return nil
+			case other.Object == nil:
+				return agreeing(us.Name)
+			default:
+				return other.Object.Value
+			}
+		})
+		for i, peer := range us.Spec.Network.Peers {
+			message := fmt.Sprintf("takes effect when Tenant %q names %s as a peer too", peer.Tenant, us.Name)
+			switch other := byName[peer.Tenant]; {
+			case other == nil:
+				message = fmt.Sprintf("there is no Tenant %q yet; it %s", peer.Tenant, message)
+			case other.Object == nil || tenancy.Names(other.Object.Value, us.Name):
+				continue
+			}
+			t.Warnings = append(t.Warnings, l.problem(t.Name, t.Object.Position, t.Object.doc, fmt.Sprintf("spec.network.peers[%d]", i), message))
+		}
+	}
+}
+
+// agreeing stands for a peer whose Tenant cannot be read.
+func agreeing(with string) *v1alpha1.Tenant {
+	t := &v1alpha1.Tenant{}
+	t.Spec.Network.Peers = []v1alpha1.Peer{{Tenant: with}}
+	return t
+}

@@ -1,0 +1,72 @@
+package fleet
+
+import (
+	"slices"
+	"strings"
+)
+
+// either lists what may be written: "a, b or c". Long lists are cut.
+func either(names []string) string {
+	const most = 16
+	if len(names) > most {
+		names = append(slices.Clone(names[:most]), "…")
+		return strings.Join(names, ", ")
+	}
+	if len(names) < 2 {
+		return strings.Join(names, "")
+	}
+	last := len(names) - 1
+	return strings.Join(names[:last], ", ") + " or " + names[last]
+}
+
+// nearest is the name that was most likely meant, or "".
+func nearest(word string, names []string) string {
+	const longest = 64 // what people mistype is shorter
+	if len(word) > longest {
+		return ""
+	}
+	best, found := max(2, len(word)/3)+1, ""
+	for _, name := range names {
+		if strings.EqualFold(word, name) {
+			return name
+		}
+		if len(name) > longest {
+			continue
+		}
+		if d := distance(word, name); d < best && d < len(name) {
+			best, found = d, name
+		}
+	}
+	return found
+}
+
+// distance counts the insertions, deletions and replacements between two words.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			above := row[j+1]
+			cost := diagonal
+			if a[i] != b[j] {
+				cost = 1 + min(diagonal, above, row[j])
+			}
+			diagonal, row[j+1] = above, cost
+		}
+	}
+	return row[len(b)]
+}
+
+// sortedKeys are the keys of a map, sorted.
+func sortedKeys[K ~string, V any](m map[K]V) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, string(k))
+	}
+	slices.Sort(keys)
+	return keys
+}
