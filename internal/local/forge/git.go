@@ -60,7 +60,7 @@ func (s *Server) serveGit(w http.ResponseWriter, r *http.Request, path, service 
 			"GIT_PROJECT_ROOT=" + s.opts.Dir + "/repositories",
 			"GIT_HTTP_EXPORT_ALL=1",
 			"GIT_PROTOCOL=" + r.Header.Get("Git-Protocol"),
-			"GIT_CONFIG_NOSYSTEM=1",
+			"GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=" + os.DevNull,
 			"REMOTE_USER=" + user,
 		},
 		Stderr: os.Stderr,
@@ -124,6 +124,7 @@ func (s *Server) refs(ctx context.Context, name string) map[string]string {
 // run runs git in a repository.
 func (s *Server) run(ctx context.Context, name string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, s.git, append([]string{"-C", s.repositoryPath(name)}, args...)...)
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=" + os.DevNull}
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	return string(out), err

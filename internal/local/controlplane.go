@@ -1,0 +1,144 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// Users of the API server beside the administrator. The operator and the sources
+// have the identities and the rights that they have in a cluster.
+const (
+	operatorUser = "system:serviceaccount:aether-system:namespace-operator"
+	sourceUser   = "system:serviceaccount:flux-system:source-controller"
+	receiverUser = "system:serviceaccount:flux-system:notification-controller"
+)
+
+// Kubeconfigs below Options.Dir/pki, by the name of the certificate.
+func (p *Platform) kubeconfigOf(name string) string {
+	return filepath.Join(p.Dir, pkiDir, name+".kubeconfig")
+}
+
+// identities makes who is who: everything that is secret, anew for each platform.
+func (p *Platform) identities(context.Context) error {
+	dir, now := p.file(pkiDir), p.Now()
+	etcd, err := newAuthority(dir, "etcd-ca", now)
+	if err != nil {
+		return err
+	}
+	ca, err := newAuthority(dir, "ca", now)
+	if err != nil {
+		return err
+	}
+	failed := errors.Join(
+		etcd.issue("etcd", "etcd", nil, now),
+		etcd.issue("etcd-client", "kube-apiserver", nil, now),
+		ca.issue("kube-apiserver", "kube-apiserver", nil, now),
+		writeKeyPair(filepath.Join(dir, "service-accounts.key"), filepath.Join(dir, "service-accounts.pub")),
+	)
+	for name, user := range map[string]struct {
+		name   string
+		groups []string
+	}{
+		"admin":                   {"admin", []string{"system:masters"}},
+		"kube-controller-manager": {"system:kube-controller-manager", nil},
+		"namespace-operator":      {operatorUser, groupsOf(operatorUser)},
+		"source-controller":       {sourceUser, groupsOf(sourceUser)},
+		"receiver":                {receiverUser, groupsOf(receiverUser)},
+	} {
+		failed = errors.Join(failed,
+			ca.issue(name, user.name, user.groups, now),
+			ca.writeKubeconfig(p.kubeconfigOf(name), p.apiURL(), name))
+	}
+	if failed != nil {
+		return fmt.Errorf("cannot make certificates: %w", failed)
+	}
+	if err := os.Link(p.kubeconfigOf("admin"), p.Kubeconfig()); err != nil {
+		return err
+	}
+	return p.forgeSecrets()
+}
+
+// groupsOf are the groups that the API server puts a service account in.
+func groupsOf(user string) []string {
+	namespace := strings.Split(user, ":")[2]
+	return []string{"system:serviceaccounts", "system:serviceaccounts:" + namespace}
+}
+
+func (p *Platform) apiURL() string { return "https://" + loopback(p.Ports.API) }
+
+// controlPlane starts Kubernetes.
+func (p *Platform) controlPlane(ctx context.Context) error {
+	for _, process := range []*Process{p.etcd(), p.apiServer(), p.controllerManager()} {
+		if err := p.step(process.Name, func() error { return p.launch(ctx, process) }); err != nil {
+			return err
+		}
+	}
+	return p.Connect()
+}
+
+func (p *Platform) newProcess(name, path string, port int, health string, args ...string) *Process {
+	return &Process{
+		Name: name, Path: path, Args: args, Port: port, Health: health,
+		Log: filepath.Join(p.Dir, logsDir, name+".log"),
+	}
+}
+
+func (p *Platform) etcd() *Process {
+	pki := p.file(pkiDir)
+	clients, peers := "https://"+loopback(p.Ports.Etcd), "https://"+loopback(p.Ports.EtcdPeer)
+	process := p.newProcess("etcd", p.bin("etcd"), p.Ports.Etcd, clients+"/health",
+		"--name=local", "--data-dir="+p.file("etcd"),
+		"--listen-client-urls="+clients, "--advertise-client-urls="+clients,
+		"--listen-peer-urls="+peers, "--initial-advertise-peer-urls="+peers, "--initial-cluster=local="+peers,
+		"--cert-file="+pki+"/etcd.crt", "--key-file="+pki+"/etcd.key", "--trusted-ca-file="+pki+"/etcd-ca.crt", "--client-cert-auth",
+		"--peer-cert-file="+pki+"/etcd.crt", "--peer-key-file="+pki+"/etcd.key", "--peer-trusted-ca-file="+pki+"/etcd-ca.crt", "--peer-client-cert-auth",
+		// What the machine forgets in a power cut, `up` makes again; a killed process
+		// loses nothing by it.
+		"--unsafe-no-fsync",
+		"--quota-backend-bytes=4294967296", "--auto-compaction-retention=5m", "--log-level=warn",
+	)
+	process.What = "the store of Kubernetes"
+	return process
+}
+
+func (p *Platform) apiServer() *Process {
+	pki := p.file(pkiDir)
+	process := p.newProcess("kube-apiserver", p.bin("kube-apiserver"), p.Ports.API, p.apiURL()+"/readyz",
+		"--bind-address=127.0.0.1", "--advertise-address=127.0.0.1", fmt.Sprintf("--secure-port=%d", p.Ports.API),
+		"--etcd-servers=https://"+loopback(p.Ports.Etcd),
+		"--etcd-cafile="+pki+"/etcd-ca.crt", "--etcd-certfile="+pki+"/etcd-client.crt", "--etcd-keyfile="+pki+"/etcd-client.key",
+		"--tls-cert-file="+pki+"/kube-apiserver.crt", "--tls-private-key-file="+pki+"/kube-apiserver.key",
+		"--client-ca-file="+pki+"/ca.crt", "--cert-dir="+pki,
+		"--authorization-mode=RBAC", "--anonymous-auth=false",
+		"--service-account-issuer=https://kubernetes.default.svc",
+		"--service-account-key-file="+pki+"/service-accounts.pub", "--service-account-signing-key-file="+pki+"/service-accounts.key",
+		"--service-cluster-ip-range=10.96.0.0/16",
+		// The endpoints of the Service kubernetes cannot be loopback addresses, and
+		// nothing here would use them.
+		"--endpoint-reconciler-type=none",
+	)
+	process.What = "the Kubernetes API"
+	return process
+}
+
+func (p *Platform) controllerManager() *Process {
+	pki := p.file(pkiDir)
+	process := p.newProcess("kube-controller-manager", p.bin("kube-controller-manager"), p.Ports.ControllerManager,
+		"https://"+loopback(p.Ports.ControllerManager)+"/healthz",
+		"--kubeconfig="+p.kubeconfigOf("kube-controller-manager"),
+		"--authentication-kubeconfig="+p.kubeconfigOf("kube-controller-manager"),
+		"--authorization-kubeconfig="+p.kubeconfigOf("kube-controller-manager"),
+		"--bind-address=127.0.0.1", fmt.Sprintf("--secure-port=%d", p.Ports.ControllerManager),
+		"--tls-cert-file="+pki+"/kube-apiserver.crt", "--tls-private-key-file="+pki+"/kube-apiserver.key", "--cert-dir="+pki,
+		"--root-ca-file="+pki+"/ca.crt", "--service-account-private-key-file="+pki+"/service-accounts.key",
+		"--use-service-account-credentials", "--leader-elect=false",
+		// There are no nodes and no cloud.
+		"--controllers=*,-nodelifecycle,-node-ipam-controller,-node-route-controller,-service-lb-controller,-cloud-node-lifecycle-controller,-attachdetach",
+	)
+	process.What = "garbage collection, quotas, namespaces' ends"
+	return process
+}

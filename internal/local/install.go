@@ -1,0 +1,137 @@
+package local
+
+import (
+	"bytes"
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	sourcev1 "github.com/fluxcd/source-controller/api/v1"
+	corev1 "k8s.io/api/core/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/yaml"
+	"k8s.io/client-go/kubernetes/scheme"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/aetherplatform/aether/api/v1alpha1"
+	"github.com/aetherplatform/aether/config/crd"
+	"github.com/aetherplatform/aether/config/rbac"
+	"github.com/aetherplatform/aether/policies"
+)
+
+//go:embed flux.yaml
+var fluxManifests []byte
+
+// fieldOwner of what the platform applies.
+const fieldOwner = "aether-local"
+
+func newScheme() (*runtime.Scheme, error) {
+	s := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{
+		scheme.AddToScheme, v1alpha1.AddToScheme, sourcev1.AddToScheme, kustomizev1.AddToScheme, apiextensionsv1.AddToScheme,
+	} {
+		if err := add(s); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// install applies what an administrator would install in a cluster.
+func (p *Platform) install(ctx context.Context) error {
+	return p.step("CRDs, policies and roles", func() error {
+		for _, from := range []struct {
+			files fs.FS
+			glob  string
+		}{
+			{crd.FS, "*.yaml"},
+			{os.DirFS(p.bin("crds")), "*.yaml"},
+			{os.DirFS(p.Root), "test/crds/*.yaml"},
+		} {
+			if err := p.applyFiles(ctx, from.files, from.glob); err != nil {
+				return err
+			}
+		}
+		if err := p.awaitCRDs(ctx); err != nil {
+			return err
+		}
+		system := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: v1alpha1.SystemNamespace}}
+		if err := p.Client.Create(ctx, system); err != nil {
+			return fmt.Errorf("cannot create Namespace %s: %w", system.Name, err)
+		}
+		if err := p.apply(ctx, "flux.yaml", fluxManifests); err != nil {
+			return err
+		}
+		if err := p.applyFiles(ctx, rbac.FS, "*.yaml"); err != nil {
+			return err
+		}
+		return policies.Install(ctx, p.Client)
+	})
+}
+
+func (p *Platform) applyFiles(ctx context.Context, files fs.FS, glob string) error {
+	names, err := fs.Glob(files, glob)
+	if err != nil {
+		return err
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		data, err := fs.ReadFile(files, name)
+		if err != nil {
+			return err
+		}
+		if err := p.apply(ctx, path.Base(name), data); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// apply applies the objects of a YAML file, as `kubectl apply --server-side` would.
+func (p *Platform) apply(ctx context.Context, name string, data []byte) error {
+	decoder := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(data), 4096)
+	for {
+		object := &unstructured.Unstructured{}
+		err := decoder.Decode(object)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("cannot read %s: %w", name, err)
+		}
+		if len(object.Object) == 0 || object.GetAPIVersion() == "kustomize.config.k8s.io/v1beta1" {
+			continue
+		}
+		err = p.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(object), client.FieldOwner(fieldOwner), client.ForceOwnership)
+		if err != nil {
+			return fmt.Errorf("cannot apply %s %s of %s: %w", object.GetKind(), object.GetName(), name, err)
+		}
+	}
+}
+
+// awaitCRDs returns once every custom resource is served.
+func (p *Platform) awaitCRDs(ctx context.Context) error {
+	return poll(ctx, func() (bool, error) {
+		var crds apiextensionsv1.CustomResourceDefinitionList
+		if err := p.Client.List(ctx, &crds); err != nil {
+			return false, err
+		}
+		return !slices.ContainsFunc(crds.Items, func(c apiextensionsv1.CustomResourceDefinition) bool { return !established(c) }), nil
+	})
+}
+
+func established(c apiextensionsv1.CustomResourceDefinition) bool {
+	return slices.ContainsFunc(c.Status.Conditions, func(c apiextensionsv1.CustomResourceDefinitionCondition) bool {
+		return c.Type == apiextensionsv1.Established && c.Status == apiextensionsv1.ConditionTrue
+	})
+}

@@ -1,0 +1,320 @@
+// Package local runs the whole platform on one machine: a Kubernetes API server
+// with its etcd and controller manager, a Git forge with the fleet repository,
+// what Flux does for a source, and the namespace operator, each a process of its
+// own on the loopback address.
+//
+// The programs are the real ones wherever their modules can be built. Gitea,
+// source-controller and notification-controller cannot be had everywhere; each
+// has a stand-in of the same contract, which gives way to the real program where
+// its binary is there. Status says which is which.
+//
+// It needs no root, touches nothing outside its folder, and stops only processes
+// that it started.
+package local
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"syscall"
+	"time"
+
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// Options of a Platform.
+type Options struct {
+	// Root is a checkout of Aether: its bin/ has the programs, its CRDs, policies and
+	// roles are installed.
+	Root string
+	// Dir is made for the platform and removed with it.
+	Dir string
+	// Ports to listen on.
+	Ports Ports
+	// Fleet is the folder that the repository's tenants/ is made from. Empty: the
+	// repository stays empty.
+	Fleet string
+	// Attached ties the processes to the life of this one, for tests.
+	Attached bool
+	// Progress gets a line as each step begins, ended with the seconds it took.
+	Progress io.Writer
+	// Now is the clock.
+	Now func() time.Time
+}
+
+// Platform is a platform that has been started.
+type Platform struct {
+	Options
+	// Processes in the order they were started.
+	Processes []*Process
+	// Config is a cluster administrator's, without client-side throttling.
+	Config *rest.Config
+	// Client is one too, uncached.
+	Client client.WithWatch
+}
+
+// state is what is written down, so that another program can stop the platform.
+type state struct {
+	Root      string     `json:"root"`
+	Ports     Ports      `json:"ports"`
+	Fleet     string     `json:"fleet"`
+	Processes []*Process `json:"processes"`
+}
+
+// Files below Options.Dir.
+const (
+	stateFile       = "state.json"
+	kubeconfigFile  = "kubeconfig"
+	credentialsFile = "git-credentials"
+	pkiDir          = "pki"
+	logsDir         = "logs"
+)
+
+// Start starts a platform and returns when it is ready to take a push; with a
+// fleet, once that has been pushed. It fails with nothing left running.
+func Start(ctx context.Context, o Options) (*Platform, error) {
+	for _, path := range []*string{&o.Root, &o.Dir, &o.Fleet} {
+		if *path == "" {
+			continue
+		}
+		absolute, err := filepath.Abs(*path)
+		if err != nil {
+			return nil, err
+		}
+		*path = absolute
+	}
+	if o.Progress == nil {
+		o.Progress = io.Discard
+	}
+	p := &Platform{Options: o}
+	if err := p.prerequisites(); err != nil {
+		return nil, err
+	}
+	if err := p.makeDir(); err != nil {
+		return nil, err
+	}
+
+	for _, step := range []func(context.Context) error{
+		p.identities,   // authorities, certificates, kubeconfigs, passwords
+		p.controlPlane, // etcd, kube-apiserver, kube-controller-manager
+		p.install,      // CRDs, policies, roles
+		p.services,     // Git, Flux's part, the operator
+		p.repository,   // on the forge, with its webhook and the fleet
+		p.source,       // the GitRepository and the TenantSource
+	} {
+		if err := step(ctx); err != nil {
+			// Not with ctx: it may be what ended.
+			return nil, errors.Join(err, p.end(context.WithoutCancel(ctx)))
+		}
+	}
+	return p, nil
+}
+
+// Open finds the platform of a folder, whether it runs or not. The error is
+// fs.ErrNotExist when there is none.
+func Open(dir string) (*Platform, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	data, err := os.ReadFile(filepath.Join(dir, stateFile))
+	if err != nil {
+		return nil, err
+	}
+	var written state
+	if err := json.Unmarshal(data, &written); err != nil {
+		return nil, fmt.Errorf("cannot read %s: %w", filepath.Join(dir, stateFile), err)
+	}
+	return &Platform{
+		Options: Options{
+			Dir: dir, Root: written.Root, Ports: written.Ports, Fleet: written.Fleet,
+			Progress: io.Discard, Now: time.Now,
+		},
+		Processes: written.Processes,
+	}, nil
+}
+
+// Connect makes the clients of a platform that was opened.
+func (p *Platform) Connect() error {
+	config, err := clientcmd.BuildConfigFromFlags("", p.Kubeconfig())
+	if err != nil {
+		return err
+	}
+	config.QPS = -1 // the server's own fairness is enough on one machine
+	scheme, err := newScheme()
+	if err != nil {
+		return err
+	}
+	c, err := client.NewWithWatch(config, client.Options{Scheme: scheme})
+	if err != nil {
+		return err
+	}
+	p.Config, p.Client = config, c
+	return nil
+}
+
+// Scheme knows Kubernetes, Aether and Flux.
+func (p *Platform) Scheme() *runtime.Scheme { return p.Client.Scheme() }
+
+// Kubeconfig is the administrator's.
+func (p *Platform) Kubeconfig() string { return p.file(kubeconfigFile) }
+
+// Credentials is the file that Git reads the forge's password from.
+func (p *Platform) Credentials() string { return p.file(credentialsFile) }
+
+// Running are the processes that run.
+func (p *Platform) Running() []*Process {
+	return slices.DeleteFunc(slices.Clone(p.Processes), func(p *Process) bool { return !p.alive() })
+}
+
+// Stop ends every process, last started first, and removes the folder.
+func (p *Platform) Stop(ctx context.Context) error {
+	if err := p.end(ctx); err != nil {
+		return err
+	}
+	return os.RemoveAll(p.Dir)
+}
+
+// end ends every process and leaves the logs.
+func (p *Platform) end(context.Context) error {
+	var failed error
+	for _, process := range slices.Backward(p.Processes) {
+		failed = errors.Join(failed, process.stop())
+	}
+	return failed
+}
+
+// Kill ends one process as a power cut would, for tests.
+func (p *Platform) Kill(name string) error {
+	process, err := p.process(name)
+	if err != nil {
+		return err
+	}
+	process.signal(syscall.SIGKILL)
+	if !process.endsWithin(endGrace) {
+		return fmt.Errorf("cannot kill %s, process %d", name, process.PID)
+	}
+	return nil
+}
+
+// Revive starts every process again that has ended, and returns when all are
+// healthy.
+func (p *Platform) Revive(ctx context.Context) error {
+	for _, process := range p.Processes {
+		if process.alive() {
+			continue
+		}
+		if err := p.launch(ctx, process); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *Platform) process(name string) (*Process, error) {
+	for _, process := range p.Processes {
+		if process.Name == name {
+			return process, nil
+		}
+	}
+	return nil, fmt.Errorf("no process is called %q", name)
+}
+
+// launch starts a process, writes down that it runs, and waits until it serves.
+func (p *Platform) launch(ctx context.Context, process *Process) error {
+	if err := process.start(p.Attached); err != nil {
+		return err
+	}
+	if !slices.Contains(p.Processes, process) {
+		p.Processes = append(p.Processes, process)
+	}
+	if err := p.save(); err != nil {
+		return err
+	}
+	trusted, err := trust(p.file(pkiDir))
+	if err != nil {
+		return err
+	}
+	return process.awaitHealth(ctx, trusted)
+}
+
+// save writes the state down, whole or not at all.
+func (p *Platform) save() error {
+	data, err := json.MarshalIndent(state{p.Root, p.Ports, p.Fleet, p.Processes}, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(p.file(stateFile+".next"), data, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(p.file(stateFile+".next"), p.file(stateFile))
+}
+
+func (p *Platform) file(name string) string { return filepath.Join(p.Dir, name) }
+
+// makeDir makes the folder, in place of what an earlier platform left in it.
+func (p *Platform) makeDir() error {
+	earlier, err := Open(p.Dir)
+	switch {
+	case err == nil:
+		if running := earlier.Running(); len(running) > 0 {
+			return &RunningError{Dir: p.Dir, Running: len(running), All: len(earlier.Processes)}
+		}
+		if err := os.RemoveAll(p.Dir); err != nil {
+			return err
+		}
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	if err := p.Ports.free(); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(p.Dir), 0o700); err != nil {
+		return err
+	}
+	// Mkdir fails where someone else was quicker, or the folder holds what is not ours.
+	if err := os.Mkdir(p.Dir, 0o700); err != nil {
+		return fmt.Errorf("cannot make a folder for the platform: %w", err)
+	}
+	for _, sub := range []string{pkiDir, logsDir} {
+		if err := os.Mkdir(p.file(sub), 0o700); err != nil {
+			return err
+		}
+	}
+	return p.save()
+}
+
+// RunningError is a platform that is up already.
+type RunningError struct {
+	Dir          string
+	Running, All int
+}
+
+// Error says how much of it runs.
+func (e *RunningError) Error() string {
+	if e.Running < e.All {
+		return fmt.Sprintf("a platform was started in %s before, and %d of its %d processes still run", e.Dir, e.Running, e.All)
+	}
+	return fmt.Sprintf("the platform in %s is up already", e.Dir)
+}
+
+// step tells of a step and how long it took.
+func (p *Platform) step(what string, do func() error) error {
+	_, _ = fmt.Fprintf(p.Progress, "  %-42s", what+" …")
+	begun := p.Now()
+	if err := do(); err != nil {
+		_, _ = fmt.Fprintln(p.Progress, " failed")
+		return err
+	}
+	_, _ = fmt.Fprintf(p.Progress, " %5.1f s\n", p.Now().Sub(begun).Seconds())
+	return nil
+}

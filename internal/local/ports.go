@@ -1,0 +1,110 @@
+package local
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+)
+
+// Ports that the platform listens on, all on the loopback address.
+type Ports struct {
+	Etcd              int `json:"etcd"`
+	EtcdPeer          int `json:"etcdPeer"`
+	API               int `json:"api"`
+	ControllerManager int `json:"controllerManager"`
+	Git               int `json:"git"`
+	Artifacts         int `json:"artifacts"`
+	SourceHealth      int `json:"sourceHealth"`
+	Receiver          int `json:"receiver"`
+	OperatorHealth    int `json:"operatorHealth"`
+	OperatorMetrics   int `json:"operatorMetrics"`
+}
+
+// DefaultPortBase is the first of the ports unless another is chosen. It is below
+// the range that systems take ports from for outgoing connections.
+const DefaultPortBase = 17440
+
+// PortsFrom are ten ports in a row.
+func PortsFrom(base int) Ports {
+	var p Ports
+	for i, port := range p.each() {
+		*port.number = base + i
+	}
+	return p
+}
+
+// FreePorts are ten ports that nobody listens on now, for tests that run beside
+// one another.
+func FreePorts() (Ports, error) {
+	var p Ports
+	var held []net.Listener
+	defer func() {
+		for _, l := range held {
+			_ = l.Close()
+		}
+	}()
+	for _, port := range p.each() {
+		l, err := net.Listen("tcp", loopback(0))
+		if err != nil {
+			return p, fmt.Errorf("cannot find a free port: %w", err)
+		}
+		held = append(held, l)
+		*port.number = l.Addr().(*net.TCPAddr).Port
+	}
+	return p, nil
+}
+
+type port struct {
+	number  *int
+	purpose string
+}
+
+func (p *Ports) each() []port {
+	return []port{
+		{&p.Etcd, "etcd"},
+		{&p.EtcdPeer, "etcd's peers"},
+		{&p.API, "the Kubernetes API"},
+		{&p.ControllerManager, "kube-controller-manager"},
+		{&p.Git, "the Git forge"},
+		{&p.Artifacts, "the artifacts of Flux sources"},
+		{&p.SourceHealth, "the health of source-controller"},
+		{&p.Receiver, "the receiver of push events"},
+		{&p.OperatorHealth, "the health of the namespace operator"},
+		{&p.OperatorMetrics, "the metrics of the namespace operator"},
+	}
+}
+
+// free is an error that names each port that someone else listens on.
+func (p *Ports) free() error {
+	var taken []error
+	for _, port := range p.each() {
+		if *port.number < 1 || *port.number > 65535 {
+			return &PortError{Port: *port.number, Purpose: port.purpose, Err: errors.New("it is not between 1 and 65535")}
+		}
+		l, err := net.Listen("tcp", loopback(*port.number))
+		if err != nil {
+			taken = append(taken, &PortError{Port: *port.number, Purpose: port.purpose, Err: errors.New("another program listens on it")})
+			continue
+		}
+		_ = l.Close()
+	}
+	return errors.Join(taken...)
+}
+
+// PortError is a port that cannot be used.
+type PortError struct {
+	Port    int
+	Purpose string
+	Err     error
+}
+
+// Error names the port and what it is for.
+func (e *PortError) Error() string {
+	return fmt.Sprintf("cannot use port %d for %s: %v", e.Port, e.Purpose, e.Err)
+}
+
+// Unwrap returns why.
+func (e *PortError) Unwrap() error { return e.Err }
+
+func loopback(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }

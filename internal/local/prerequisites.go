@@ -1,0 +1,91 @@
+package local
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// Programs in bin/ that the platform cannot be without.
+var programs = []string{"etcd", "kube-apiserver", "kube-controller-manager", "namespace-operator", "standins"}
+
+// MissingError is something that must be there before the platform can start.
+type MissingError struct {
+	What string
+	Try  string
+}
+
+// Error says what is missing.
+func (e *MissingError) Error() string { return e.What }
+
+// prerequisites finds all that is missing before anything is started.
+func (p *Platform) prerequisites() error {
+	if _, err := exec.LookPath("git"); err != nil {
+		return &MissingError{"git is not on the PATH", "install git 2.31 or later: the fleet is a Git repository"}
+	}
+	var missing []string
+	for _, name := range programs {
+		if _, err := os.Stat(p.bin(name)); err != nil {
+			missing = append(missing, filepath.Join("bin", name))
+		}
+	}
+	if crds, _ := filepath.Glob(p.bin("crds/*.yaml")); len(crds) == 0 {
+		missing = append(missing, filepath.Join("bin", "crds"))
+	}
+	if len(missing) > 0 {
+		return &MissingError{
+			fmt.Sprintf("%s is missing in %s", strings.Join(missing, ", "), p.Root),
+			"make tools build: it makes them from their Go modules, once",
+		}
+	}
+	if p.Fleet != "" {
+		if info, err := os.Stat(p.Fleet); err != nil || !info.IsDir() {
+			return &MissingError{fmt.Sprintf("there is no fleet at %s", p.Fleet), "name the folder that holds one folder a tenant"}
+		}
+	}
+	return nil
+}
+
+func (p *Platform) bin(name string) string { return filepath.Join(p.Root, "bin", name) }
+
+// given finds a program that takes the place of a stand-in: named by an
+// environment variable, or put into bin/. It is empty where there is none.
+func (p *Platform) given(variable, name string) (string, error) {
+	if path := os.Getenv(variable); path != "" {
+		absolute, err := filepath.Abs(path)
+		if err != nil {
+			return "", err
+		}
+		if _, err := os.Stat(absolute); err != nil {
+			return "", &MissingError{fmt.Sprintf("%s names %s, which is not there", variable, path), "name the program, or unset the variable to run the stand-in"}
+		}
+		return absolute, nil
+	}
+	if _, err := os.Stat(p.bin(name)); err != nil {
+		if errors.Is(err, os.ErrNotExist) {
+			return "", nil
+		}
+		return "", err
+	}
+	return p.bin(name), nil
+}
+
+// FindRoot finds the checkout of Aether that a folder is in.
+func FindRoot(dir string) (string, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return "", err
+	}
+	for at := dir; ; at = filepath.Dir(at) {
+		mod, err := os.ReadFile(filepath.Join(at, "go.mod"))
+		if err == nil && strings.HasPrefix(string(mod), "module github.com/aetherplatform/aether\n") {
+			return at, nil
+		}
+		if at == filepath.Dir(at) {
+			return "", &MissingError{fmt.Sprintf("%s is not in a checkout of Aether", dir), "run it in the checkout, or name that with --root"}
+		}
+	}
+}

@@ -1,0 +1,221 @@
+package local
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// A Process is a program of the platform, and how to start it again.
+type Process struct {
+	// Name of the program, and of its log.
+	Name string `json:"name"`
+	// What it is, for people: "stand-in for Gitea".
+	What string `json:"what,omitempty"`
+	// StandIn says that it takes the place of a program that is not at hand.
+	StandIn bool `json:"standIn,omitempty"`
+	// Path, Args and Env it is started with; secrets are in files.
+	Path string   `json:"path"`
+	Args []string `json:"args"`
+	Env  []string `json:"env,omitempty"`
+	// Log is the file that it writes to.
+	Log string `json:"log"`
+	// Port that it serves on.
+	Port int `json:"port,omitempty"`
+	// Health answers 200 when it is ready to serve.
+	Health string `json:"health,omitempty"`
+
+	// PID of the running process. Birth is when it was started, as the kernel tells
+	// it: a process of the same PID and another birth is a stranger.
+	PID   int    `json:"pid,omitempty"`
+	Birth string `json:"birth,omitempty"`
+
+	// ended is closed when a process that this program started has ended.
+	ended chan struct{}
+}
+
+// start runs the program in a session of its own, so that Ctrl-C in a terminal
+// reaches only who started it.
+func (p *Process) start(attached bool) error {
+	log, err := os.OpenFile(p.Log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = log.Close() }()
+	cmd := exec.Command(p.Path, p.Args...)
+	cmd.Dir = filepath.Dir(p.Log)
+	// Variables of the user's such as ETCD_NAME must not change what runs.
+	for _, name := range []string{"PATH", "HOME", "TMPDIR"} {
+		cmd.Env = append(cmd.Env, name+"="+os.Getenv(name))
+	}
+	cmd.Env = append(cmd.Env, p.Env...)
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := spawn(cmd, attached); err != nil {
+		return fmt.Errorf("cannot start %s: %w", p.Name, err)
+	}
+	p.PID = cmd.Process.Pid
+	p.Birth = birth(p.PID)
+	p.ended = make(chan struct{})
+	go func(ended chan struct{}) {
+		_ = cmd.Wait() // the log says why
+		close(ended)
+	}(p.ended)
+	return nil
+}
+
+// alive is whether the process that was started still runs.
+func (p *Process) alive() bool {
+	if p.PID == 0 {
+		return false
+	}
+	select {
+	case <-p.ended: // nil, and so never, where another program started it
+		return false
+	default:
+	}
+	born := birth(p.PID)
+	return born != "" && born == p.Birth
+}
+
+// signal sends a signal, never to a stranger.
+func (p *Process) signal(s syscall.Signal) {
+	if p.alive() {
+		_ = syscall.Kill(p.PID, s) // gone in between: as wanted
+	}
+}
+
+// How long a program may take to end when asked to, and how often it is looked at.
+const (
+	endGrace = 5 * time.Second
+	glance   = 20 * time.Millisecond
+)
+
+// stop ends the process, by force when it takes long.
+func (p *Process) stop() error {
+	p.signal(syscall.SIGTERM)
+	if p.endsWithin(endGrace) {
+		return nil
+	}
+	p.signal(syscall.SIGKILL)
+	if p.endsWithin(endGrace) {
+		return nil
+	}
+	return fmt.Errorf("cannot end %s, process %d", p.Name, p.PID)
+}
+
+func (p *Process) endsWithin(limit time.Duration) bool {
+	deadline := time.NewTimer(limit)
+	defer deadline.Stop()
+	tick := time.NewTicker(glance)
+	defer tick.Stop()
+	for p.alive() {
+		select {
+		case <-deadline.C:
+			return !p.alive()
+		case <-tick.C:
+		}
+	}
+	return true
+}
+
+// startTimeout is generous: a busy machine of two cores runs everything at once.
+const startTimeout = 2 * time.Minute
+
+// awaitHealth returns once the process is ready to serve.
+func (p *Process) awaitHealth(ctx context.Context, trust *tls.Config) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, fmt.Errorf("not healthy after %s", startTimeout))
+	defer cancel()
+	tick := time.NewTicker(glance)
+	defer tick.Stop()
+	var last error
+	for {
+		if !p.alive() {
+			return &ProcessError{Name: p.Name, Log: p.Log, Err: errors.New("it ended")}
+		}
+		if last = p.healthy(ctx, trust); last == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			cause := context.Cause(ctx)
+			if errors.Is(cause, context.Canceled) {
+				return cause
+			}
+			return &ProcessError{Name: p.Name, Log: p.Log, Err: fmt.Errorf("%w: %w", cause, last)}
+		case <-tick.C:
+		}
+	}
+}
+
+// healthTimeout bounds one look.
+const healthTimeout = 5 * time.Second
+
+// healthy is nil when the process says that it is ready.
+func (p *Process) healthy(ctx context.Context, trust *tls.Config) error {
+	if p.Health == "" {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, p.Health, nil)
+	if err != nil {
+		return err
+	}
+	transport := &http.Transport{TLSClientConfig: trust, DisableKeepAlives: true}
+	response, err := transport.RoundTrip(request)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = response.Body.Close() }()
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s: %s", p.Health, response.Status)
+	}
+	return nil
+}
+
+// ProcessError is a program that did not do its part.
+type ProcessError struct {
+	Name string
+	Log  string
+	Err  error
+}
+
+// Error names the program and its log.
+func (e *ProcessError) Error() string {
+	return fmt.Sprintf("%s did not become ready: %v; its log is %s", e.Name, e.Err, e.Log)
+}
+
+// Unwrap returns why.
+func (e *ProcessError) Unwrap() error { return e.Err }
+
+// tailed bounds what is read of the end of a log, in bytes.
+const tailed = 64 << 10
+
+// Tail is the last lines of the program's log.
+func (e *ProcessError) Tail(lines int) string {
+	file, err := os.Open(e.Log)
+	if err != nil {
+		return ""
+	}
+	defer func() { _ = file.Close() }()
+	if info, err := file.Stat(); err == nil && info.Size() > tailed {
+		_, _ = file.Seek(-tailed, io.SeekEnd) // the whole file is as good
+	}
+	data, err := io.ReadAll(io.LimitReader(file, tailed))
+	if err != nil {
+		return ""
+	}
+	all := strings.Split(string(bytes.TrimSpace(data)), "\n")
+	return strings.Join(all[max(0, len(all)-lines):], "\n")
+}

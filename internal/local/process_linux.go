@@ -1,0 +1,58 @@
+package local
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+)
+
+// spawn starts the command. Attached, the kernel ends it when this program ends,
+// however that happens: a killed test leaves nothing running.
+func spawn(cmd *exec.Cmd, attached bool) error {
+	if !attached {
+		return cmd.Start()
+	}
+	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
+	return onLastingThread(cmd.Start)
+}
+
+// onLastingThread runs f on a thread that lives as long as the program: the kernel
+// sends the death signal when the thread that forked ends, and Go's threads come
+// and go.
+func onLastingThread(f func() error) error {
+	answer := make(chan error)
+	lastingThread() <- func() { answer <- f() }
+	return <-answer
+}
+
+var lastingThread = sync.OnceValue(func() chan<- func() {
+	work := make(chan func())
+	go func() {
+		runtime.LockOSThread()
+		for f := range work {
+			f()
+		}
+	}()
+	return work
+})
+
+// birth is when a process was started, in clock ticks since boot; empty when there
+// is none, or when it has ended and nobody has asked how.
+func birth(pid int) string {
+	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return ""
+	}
+	// The second field is the program's name in parentheses, which may hold spaces.
+	fields := strings.Fields(string(data[bytes.LastIndexByte(data, ')')+1:]))
+	const state, start = 0, 19 // fields 3 and 22 of proc_pid_stat(5)
+	if len(fields) <= start || fields[state] == "Z" || fields[state] == "X" {
+		return ""
+	}
+	return fields[start]
+}

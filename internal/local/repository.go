@@ -1,0 +1,144 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/fluxcd/pkg/apis/meta"
+	sourcev1 "github.com/fluxcd/source-controller/api/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/aetherplatform/aether/api/v1alpha1"
+	"github.com/aetherplatform/aether/internal/local/gitea"
+)
+
+// interval at which Flux looks at the repository by itself. The webhook makes it
+// look at once; this is what a lost one costs.
+const interval = 30 * time.Second
+
+// repository makes the fleet's repository with its webhook, and pushes the fleet.
+func (p *Platform) repository(ctx context.Context) error {
+	return p.step("the fleet repository", func() error {
+		admin, err1 := p.login(adminLogin)
+		reader, err2 := p.login(readerLogin)
+		secret, err3 := os.ReadFile(filepath.Join(p.file(pkiDir), hookSecret))
+		if err := errors.Join(err1, err2, err3); err != nil {
+			return err
+		}
+		api := &gitea.Client{URL: p.forgeURL(), Name: admin.Name, Password: admin.Password}
+		for _, call := range []func() error{
+			func() error { return api.EnsureOrg(ctx, forgeOrg) },
+			func() error { return api.EnsureRepository(ctx, forgeOrg, fleetName) },
+			func() error { return api.EnsureUser(ctx, reader.Name, reader.Password) },
+			func() error { return api.Share(ctx, forgeOrg, fleetName, reader.Name, "read") },
+			func() error {
+				return api.AddPushHook(ctx, forgeOrg, fleetName, p.receiverURL()+"/hook", string(secret))
+			},
+		} {
+			if err := call(); err != nil {
+				return fmt.Errorf("cannot set up the forge: %w", err)
+			}
+		}
+		if p.Fleet == "" {
+			return nil
+		}
+		_, err := p.Push(ctx, p.Fleet, "Begin with the example fleet")
+		return err
+	})
+}
+
+// source makes the objects that an administrator makes to connect a cluster to
+// its fleet.
+func (p *Platform) source(ctx context.Context) error {
+	reader, err := p.login(readerLogin)
+	if err != nil {
+		return err
+	}
+	named := metav1.ObjectMeta{Namespace: v1alpha1.SystemNamespace, Name: fleetName}
+	for _, object := range []client.Object{
+		&corev1.Secret{ObjectMeta: named, StringData: map[string]string{"username": reader.Name, "password": reader.Password}},
+		&sourcev1.GitRepository{ObjectMeta: named, Spec: sourcev1.GitRepositorySpec{
+			URL: p.PushURL(), Interval: metav1.Duration{Duration: interval},
+			Reference: &sourcev1.GitRepositoryRef{Branch: "main"}, SecretRef: &meta.LocalObjectReference{Name: fleetName},
+		}},
+		&v1alpha1.TenantSource{ObjectMeta: named, Spec: v1alpha1.TenantSourceSpec{
+			SourceRef: v1alpha1.SourceRef{Kind: sourcev1.GitRepositoryKind, Name: fleetName},
+		}},
+	} {
+		if err := p.Client.Create(ctx, object); err != nil {
+			return fmt.Errorf("cannot create %T %s: %w", object, fleetName, err)
+		}
+	}
+	return nil
+}
+
+// Pushed is what a push brought.
+type Pushed struct {
+	// Commit on the branch main; the one before where nothing has changed.
+	Commit string
+	// Changed are the folders of tenants, and of the platform, that it changed.
+	Changed []string
+}
+
+// Revision is the commit as Flux names it.
+func (p Pushed) Revision() string { return "main@sha1:" + p.Commit }
+
+// ErrNothingToPush says that the forge has the fleet as it is.
+var ErrNothingToPush = errors.New("the repository holds the fleet as it is")
+
+// Push makes the content of a folder the repository's tenants/, in a new commit
+// on top of what is there, and pushes it. Everything else in the repository stays.
+func (p *Platform) Push(ctx context.Context, fleet, message string) (Pushed, error) {
+	repo, err := p.openRepo(ctx, fleet)
+	if err != nil {
+		return Pushed{}, err
+	}
+	parent, err := repo.fetch(ctx)
+	if err != nil {
+		return Pushed{}, err
+	}
+	tree, err := repo.writeTree(ctx, parent)
+	if err != nil {
+		return Pushed{}, err
+	}
+	var args []string
+	before := emptyTree
+	if parent != "" {
+		args, before = []string{"-p", parent}, parent+"^{tree}"
+	}
+	paths, err := repo.git(ctx, "", "diff-tree", "-r", "-z", "--name-only", before, tree)
+	if err != nil {
+		return Pushed{}, err
+	}
+	if paths == "" {
+		return Pushed{Commit: parent}, ErrNothingToPush
+	}
+	commit, err := repo.git(ctx, message+"\n", append([]string{"commit-tree", tree, "-F", "-"}, args...)...)
+	if err != nil {
+		return Pushed{}, err
+	}
+	if _, err := repo.git(ctx, "", "push", "--quiet", p.PushURL(), commit+":refs/heads/main"); err != nil {
+		return Pushed{}, err
+	}
+	return Pushed{Commit: commit, Changed: changed(paths)}, nil
+}
+
+// changed are the folders below tenants/ that paths, ended by NULs, are in.
+func changed(paths string) []string {
+	var folders []string
+	for path := range strings.SplitSeq(paths, "\x00") {
+		if parts := strings.SplitN(path, "/", 3); len(parts) == 3 && parts[0] == tenantsDir {
+			folders = append(folders, parts[1])
+		}
+	}
+	slices.Sort(folders)
+	return slices.Compact(folders)
+}
