@@ -157,14 +157,20 @@ func TestOnlyAVerifiedBodyIsUsed(t *testing.T) {
 	}
 }
 
-func TestAGzipBombIsRefused(t *testing.T) {
-	bomb := archive(t, map[string]string{"tenants/acme/a.yaml": strings.Repeat("a", 64<<20)})
+func TestAGzipBombTakesNoMemory(t *testing.T) {
+	bomb := archive(t, map[string]string{"tenants/acme/a.yaml": strings.Repeat("a", 64<<20), "tenants/globex/a.yaml": "kind: Tenant\n"})
 	server := httptest.NewServer(body(bomb))
 	defer server.Close()
 
-	_, err := new(Fetcher).Fetch(t.Context(), server.URL, digestOf(bomb), "./tenants")
-	if err == nil {
-		t.Fatal("64 MiB in one file was read")
+	tree, err := new(Fetcher).Fetch(t.Context(), server.URL, digestOf(bomb), "./tenants")
+	if err != nil {
+		t.Fatalf("one tenant's bomb keeps all others from being read: %v", err)
+	}
+	if file := tree["acme/a.yaml"]; file.Refused == "" || len(file.Data) > 0 {
+		t.Errorf("a file of 64 MiB was read: %d bytes, refused %q", len(file.Data), file.Refused)
+	}
+	if len(tree["globex/a.yaml"].Data) == 0 {
+		t.Error("another tenant's file is missing")
 	}
 }
 

@@ -12,11 +12,12 @@ import (
 	"github.com/aetherplatform/aether/internal/fleet"
 )
 
-// FS presents a tree as a read-only file system. Symbolic links are left out.
+// FS presents a tree as a read-only file system. Symbolic links, and files that
+// broke a bound, are left out.
 func FS(tree fleet.Tree) fs.FS {
 	f := treeFS{".": {name: "."}}
 	for name, file := range tree {
-		if file.Link == "" && fs.ValidPath(name) {
+		if file.Link == "" && file.Refused == "" && fs.ValidPath(name) {
 			f.add(name, &node{name: path.Base(name), data: file.Data, file: true})
 		}
 	}

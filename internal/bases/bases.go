@@ -6,6 +6,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -75,6 +77,11 @@ func (r *Resolver) Get(ctx context.Context, ref *v1alpha1.BaseSourceRef) (render
 	}
 	if len(tree) == 0 {
 		return render.Base{}, fmt.Errorf("%s %s holds no directory base/ at %s", ref.Kind, key, a.Revision)
+	}
+	for _, name := range slices.Sorted(maps.Keys(tree)) {
+		if why := tree[name].Refused; why != "" {
+			return render.Base{}, fmt.Errorf("%s %s at %s: base/%s %s", ref.Kind, key, a.Revision, name, why)
+		}
 	}
 	// The digest belongs to it: another spec.ignore is another content of the same
 	// revision.

@@ -1,0 +1,67 @@
+package source
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+
+	"github.com/aetherplatform/aether/internal/fleet"
+)
+
+var (
+	reconcileSeconds = prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name:    "aether_source_reconcile_duration_seconds",
+		Help:    "Time from the start of a reconcile of a TenantSource to its status.",
+		Buckets: prometheus.ExponentialBuckets(0.005, 2.5, 10),
+	}, []string{"source"})
+
+	tenantErrors = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "aether_source_tenant_errors",
+		Help: "Errors of a tenant's directory. Only tenants that have some are listed.",
+	}, []string{"source", "tenant"})
+
+	objectsApplied = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "aether_source_objects_applied_total",
+		Help: "Objects created or changed because Git asked for it, or put back.",
+	})
+
+	objectsRemoved = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "aether_source_objects_removed_total",
+		Help: "Objects marked as removed, or deleted, because they have left Git.",
+	})
+
+	lastApplied = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "aether_source_last_applied_timestamp_seconds",
+		Help: "When a TenantSource last changed something in the cluster.",
+	}, []string{"source"})
+)
+
+func init() {
+	metrics.Registry.MustRegister(reconcileSeconds, tenantErrors, objectsApplied, objectsRemoved, lastApplied)
+}
+
+func countApplied() { objectsApplied.Inc() }
+func countRemoved() { objectsRemoved.Inc() }
+
+func observeReconcile(source string, took time.Duration) {
+	reconcileSeconds.WithLabelValues(source).Observe(took.Seconds())
+}
+
+func observeApplied(source string, at time.Time) {
+	lastApplied.WithLabelValues(source).Set(float64(at.Unix()))
+}
+
+// observeFailures replaces what is known of a source's failing tenants.
+func observeFailures(source string, failures map[string][]*fleet.Error) {
+	tenantErrors.DeletePartialMatch(prometheus.Labels{"source": source})
+	for tenant, errs := range failures {
+		tenantErrors.WithLabelValues(source, tenant).Set(float64(len(errs)))
+	}
+}
+
+func forgetMetrics(source string) {
+	for _, m := range []*prometheus.MetricVec{reconcileSeconds.MetricVec, tenantErrors.MetricVec, lastApplied.MetricVec} {
+		m.DeletePartialMatch(prometheus.Labels{"source": source})
+	}
+}
