@@ -31,32 +31,29 @@ var (
 	fileLine = regexp.MustCompile(`^# tenants/(\S+)\n`)
 )
 
-// A block that begins with "# tenants/<file>" is a file of the fleet. The files
-// of one page belong together: they are put into the example fleet, where the
-// last block of a name counts, and the fleet must still have no errors.
+// A block that begins with "# tenants/<file>" is a file of the fleet. The blocks of
+// a page are put into the example fleet in their order, as a reader would, and
+// after each the fleet must have no errors.
 func TestExamplesRenderInTheExampleFleet(t *testing.T) {
-	base, err := fleet.ReadDir(filepath.Join("..", "tenants"))
+	examples, err := fleet.ReadDir(filepath.Join("..", "tenants"))
 	if err != nil {
 		t.Fatal(err)
 	}
+	renderer := render.New(render.Options{Bases: embedded})
 	count := 0
-	for page, examples := range pages(t) {
-		t.Run(page, func(t *testing.T) {
-			// Each state of the page's files, since a page may show a file twice.
-			tree := maps.Clone(base)
-			for _, e := range examples {
-				name := fileLine.FindStringSubmatch(e.text)
-				if name == nil {
-					continue
-				}
-				count++
-				tree[name[1]] = fleet.File{Data: []byte(e.text)}
+	for page, blocks := range pages(t) {
+		tree := maps.Clone(examples)
+		for _, e := range blocks {
+			name := fileLine.FindStringSubmatch(e.text)
+			if name == nil {
+				continue
 			}
-			result := render.New(render.Options{Bases: embedded}).Render(tree, nil)
-			for _, err := range validate.Errors(result) {
-				t.Errorf("%s: tenants/%v", page, err)
+			count++
+			tree[name[1]] = fleet.File{Data: []byte(e.text)}
+			for _, err := range validate.Errors(renderer.Render(tree, nil)) {
+				t.Errorf("%s:%d: tenants/%v", page, e.line, err)
 			}
-		})
+		}
 	}
 	if count == 0 {
 		t.Error("found no example that is a file of a fleet")

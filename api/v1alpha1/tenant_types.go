@@ -27,6 +27,7 @@ type Tenant struct {
 	// Spec is what the platform team grants the tenant.
 	//
 	// +optional
+	// +kubebuilder:default={}
 	Spec TenantSpec `json:"spec,omitempty"`
 
 	// Status is what has been observed.
@@ -54,6 +55,7 @@ type TenantSpec struct {
 	// which profiles they may use.
 	//
 	// +optional
+	// +kubebuilder:default={}
 	Namespaces TenantNamespaces `json:"namespaces,omitempty"`
 
 	// Quota is the budget of the whole tenant.

@@ -23,6 +23,8 @@ const (
 	ExitCluster = 3
 	// ExitNotFound: the cluster answered that there is no such object.
 	ExitNotFound = 4
+	// ExitInterrupted: Ctrl-C, as shells have it: 128 and the number of the signal.
+	ExitInterrupted = 130
 )
 
 // ExitCodes is the table of exit codes for the help of aether.
@@ -31,7 +33,8 @@ const ExitCodes = `Exit codes:
   1  the fleet has errors, or what was asked about is not ready
   2  the command cannot be run as written: a flag, an argument, a path
   3  the cluster could not be asked: no answer, no permission, no Aether in it
-  4  there is no such object in the cluster`
+  4  there is no such object in the cluster
+  130  interrupted`
 
 // Error is how a command fails.
 type Error struct {

@@ -229,8 +229,12 @@ func (o *Options) tell(ctx context.Context, c client.WithWatch, source *v1alpha1
 
 	ready := cli.ReadyOf(source.Status.Conditions)
 	var failing []*v1alpha1.TenantNamespace
+	removed := 0
 	for _, n := range all {
-		if !cli.ReadyOf(n.Status.Conditions).True() {
+		switch r := cli.ReadyOf(n.Status.Conditions); {
+		case r.Reason == v1alpha1.ReasonRemovedFromGit: // as Git asks
+			removed++
+		case !r.True():
 			failing = append(failing, n)
 		}
 	}
@@ -240,9 +244,15 @@ func (o *Options) tell(ctx context.Context, c client.WithWatch, source *v1alpha1
 	table.Add(cli.Text("Source"), cli.Text(source.Namespace+"/"+source.Name))
 	table.Add(cli.Text("Revision"), cli.Text(source.Status.LastAttemptedRevision))
 	table.Add(cli.Text("Tenants"), cli.Text(fmt.Sprintf("%d of %d applied", source.Status.Tenants.Total-source.Status.Tenants.Failed, source.Status.Tenants.Total)))
-	table.Add(cli.Text("Namespaces"), cli.Text(fmt.Sprintf("%d of %d ready", len(all)-len(failing), len(all))))
+	there := len(all) - removed
+	counts := fmt.Sprintf("%d of %d ready", there-len(failing), there)
+	if removed > 0 {
+		counts += fmt.Sprintf("; %d removed and kept", removed)
+	}
+	table.Add(cli.Text("Namespaces"), cli.Text(counts))
 	table.Add(cli.Text("Digest"), cli.Text(source.Status.Digest))
-	table.Add(cli.Text("Ready"), ready.Cell(), cli.Text(ready.Message))
+	table.Add(cli.Text("Ready"), ready.Cell())
+	table.Add(cli.Text(""), cli.Text(ready.Message))
 	table.Print(o.Out, o.Color)
 	for _, f := range source.Status.Failures {
 		for _, e := range f.Errors {

@@ -1,0 +1,57 @@
+package local
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"github.com/aetherplatform/aether/internal/cli"
+	"github.com/aetherplatform/aether/internal/local"
+)
+
+// StatusOptions is what `aether local status` is asked.
+type StatusOptions struct {
+	*cli.Env
+	place
+}
+
+func newStatus(env *cli.Env) *cobra.Command {
+	o := &StatusOptions{Env: env}
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "List the platform's processes: which run, where, and which are stand-ins",
+		Long: `List the platform's processes with their ports, health and versions, and say which
+are stand-ins for programs that are not at hand. The exit code is 1 when one of
+them does not run or is not healthy.`,
+		Example: `  aether local status`,
+		Args:    cli.Args(cobra.NoArgs),
+		RunE:    func(cmd *cobra.Command, _ []string) error { return status(cmd.Context(), o) },
+	}
+	o.addFlags(cmd)
+	return cmd
+}
+
+func status(ctx context.Context, o *StatusOptions) error {
+	platform, err := o.open()
+	if err != nil {
+		return err
+	}
+	states := platform.Status(ctx)
+	table := cli.NewTable("PROCESS", "PID", "PORT", "STATE", "VERSION", "WHAT IT IS")
+	fine := true
+	for _, s := range states {
+		state := cli.Cell{Text: s.State, Style: cli.Good}
+		if s.State != local.Healthy {
+			state.Style, fine = cli.Bad, false
+		}
+		table.Add(cli.Text(s.Name), cli.Text(strconv.Itoa(s.PID)), cli.Text(strconv.Itoa(s.Port)), state, cli.Text(s.Version), cli.Text(s.What))
+	}
+	table.Print(o.Out, o.Color)
+	fmt.Fprintf(o.Out, "\nLogs are in %s\n", short(platform.Logs()))
+	if !fine {
+		return cli.Findings()
+	}
+	return nil
+}

@@ -1,0 +1,137 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/aetherplatform/aether/internal/cli"
+	"github.com/aetherplatform/aether/internal/local"
+)
+
+// UpOptions is what `aether local up` is asked.
+type UpOptions struct {
+	*cli.Env
+	place
+	PortBase int
+	Fleet    string
+	Timeout  time.Duration
+}
+
+func newUp(env *cli.Env) *cobra.Command {
+	o := &UpOptions{Env: env}
+	cmd := &cobra.Command{
+		Use:   "up",
+		Short: "Start the platform, push the example fleet, wait until it is ready",
+		Long: `Start the platform, push tenants/ of this checkout to the local forge as the fleet
+repository, and wait until every tenant is ready. What is started keeps running
+until "aether local down".
+
+Ctrl-C, or a failure, leaves nothing running.`,
+		Example: `  aether local up
+  aether local up --port-base 18440
+  aether local up --fleet ../my-fleet/tenants`,
+		Args: cli.Args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error { return up(cmd.Context(), o) },
+	}
+	o.addFlags(cmd)
+	cmd.Flags().IntVar(&o.PortBase, "port-base", local.DefaultPortBase, "first of the ten `port`s to listen on")
+	cmd.Flags().StringVar(&o.Fleet, "fleet", "", "`folder` to push as the fleet's tenants/ (default: tenants in the checkout)")
+	cmd.Flags().DurationVar(&o.Timeout, "timeout", 5*time.Minute, "how long to wait for the tenants")
+	return cmd
+}
+
+func up(ctx context.Context, o *UpOptions) error {
+	if err := o.resolve(); err != nil {
+		return err
+	}
+	if o.Fleet == "" {
+		o.Fleet = filepath.Join(o.root, "tenants")
+	}
+	fmt.Fprintf(o.Err, "Starting the platform in %s\n", short(o.dir))
+	platform, err := local.Start(ctx, local.Options{
+		Root: o.root, Dir: o.dir, Ports: local.PortsFrom(o.PortBase), Fleet: o.Fleet, Progress: o.Err, Now: o.Now,
+	})
+	if err != nil {
+		return o.explain(ctx, err, nil)
+	}
+	outcome, err := o.await(ctx, platform)
+	if err != nil && !errors.Is(err, context.DeadlineExceeded) {
+		return o.explain(ctx, err, platform)
+	}
+
+	fmt.Fprintln(o.Out)
+	printOutcome(o.Env, outcome, nil)
+	printNext(o.Env, platform, outcome)
+	switch {
+	case err != nil:
+		return &cli.Error{Code: cli.ExitFindings, Err: fmt.Errorf("not everything is ready after %s", o.Timeout),
+			Try: "`aether explain namespace NAME` says what a namespace waits for; the platform keeps running until `make down`"}
+	case !outcome.Ready():
+		return cli.Findings()
+	}
+	return nil
+}
+
+// await waits until the fleet that was pushed is ready.
+func (o *UpOptions) await(ctx context.Context, p *local.Platform) (*local.Outcome, error) {
+	pushed, err := p.Head(ctx)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
+	defer cancel()
+	return p.Await(ctx, pushed.Revision())
+}
+
+// explain says why there is no platform. Nothing runs any more when it returns.
+func (o *UpOptions) explain(ctx context.Context, err error, p *local.Platform) error {
+	if ctx.Err() != nil {
+		// Start has ended what it began; the folder is of no use to anyone.
+		p, err := local.Open(o.dir)
+		if err == nil {
+			err = p.Stop()
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return failure(err)
+		}
+		fmt.Fprintln(o.Err, "\nInterrupted: nothing is left running.")
+		return &cli.Error{Code: cli.ExitInterrupted}
+	}
+	if p != nil {
+		err = errors.Join(err, p.Halt())
+	}
+	var process *local.ProcessError
+	if errors.As(err, &process) {
+		fmt.Fprintf(o.Err, "\nThe end of %s:\n  %s\n\n", short(process.Log), strings.ReplaceAll(process.Tail(20), "\n", "\n  "))
+	}
+	return failure(err)
+}
+
+func printNext(env *cli.Env, p *local.Platform, outcome *local.Outcome) {
+	example := "NAME"
+	if len(outcome.Namespaces) > 0 {
+		example = outcome.Namespaces[0].Name
+	}
+	credentials := short(p.Credentials())
+	fmt.Fprintf(env.Out, `
+The platform runs until `+"`make down`"+`.
+
+  export KUBECONFIG=%s
+
+  fleet repository   %s
+  credentials        %s
+
+Try next:
+
+  bin/aether explain namespace %s
+  edit a file below %s, then: bin/aether local push
+  git clone -c credential.helper='store --file %s' %s my-fleet
+`, p.Kubeconfig(), p.PushURL(), credentials, example, short(p.Fleet), p.Credentials(), p.PushURL())
+}
