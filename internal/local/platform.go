@@ -112,8 +112,7 @@ func Start(ctx context.Context, o Options) (*Platform, error) {
 		p.source,       // the GitRepository and the TenantSource
 	} {
 		if err := step(ctx); err != nil {
-			// Not with ctx: it may be what ended.
-			return nil, errors.Join(err, p.end(context.WithoutCancel(ctx)))
+			return nil, errors.Join(err, p.Halt())
 		}
 	}
 	return p, nil
@@ -171,21 +170,24 @@ func (p *Platform) Kubeconfig() string { return p.file(kubeconfigFile) }
 // Credentials is the file that Git reads the forge's password from.
 func (p *Platform) Credentials() string { return p.file(credentialsFile) }
 
+// Logs is the folder that every process writes its log to.
+func (p *Platform) Logs() string { return p.file(logsDir) }
+
 // Running are the processes that run.
 func (p *Platform) Running() []*Process {
 	return slices.DeleteFunc(slices.Clone(p.Processes), func(p *Process) bool { return !p.alive() })
 }
 
-// Stop ends every process, last started first, and removes the folder.
-func (p *Platform) Stop(ctx context.Context) error {
-	if err := p.end(ctx); err != nil {
+// Stop ends every process and removes the folder.
+func (p *Platform) Stop() error {
+	if err := p.Halt(); err != nil {
 		return err
 	}
 	return os.RemoveAll(p.Dir)
 }
 
-// end ends every process and leaves the logs.
-func (p *Platform) end(context.Context) error {
+// Halt ends every process, last started first, and leaves the logs.
+func (p *Platform) Halt() error {
 	var failed error
 	for _, process := range slices.Backward(p.Processes) {
 		failed = errors.Join(failed, process.stop())

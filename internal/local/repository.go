@@ -131,6 +131,16 @@ func (p *Platform) Push(ctx context.Context, fleet, message string) (Pushed, err
 	return Pushed{Commit: commit, Changed: changed(paths)}, nil
 }
 
+// Head is what the branch main holds now.
+func (p *Platform) Head(ctx context.Context) (Pushed, error) {
+	repo, err := p.openRepo(ctx, p.Dir)
+	if err != nil {
+		return Pushed{}, err
+	}
+	commit, err := repo.fetch(ctx)
+	return Pushed{Commit: commit}, err
+}
+
 // changed are the folders below tenants/ that paths, ended by NULs, are in.
 func changed(paths string) []string {
 	var folders []string
