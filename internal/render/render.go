@@ -11,6 +11,7 @@ package render
 import (
 	"fmt"
 	"io/fs"
+	"sync"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
@@ -63,7 +64,12 @@ func (t *Template) Render(in Inputs) ([]*unstructured.Unstructured, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &run{Inputs: in, writer: writer{scope: scope, encoded: make([]byte, 0, 4096)}}
+	buffer := buffers.Get().(*[]byte)
+	r := &run{Inputs: in, writer: writer{scope: scope, encoded: *buffer}}
+	defer func() {
+		*buffer = r.writer.encoded
+		buffers.Put(buffer)
+	}()
 	r.objects = make([]*unstructured.Unstructured, 0, len(t.objects))
 	r.made = make([]key, 0, len(t.objects))
 	for _, o := range t.objects {
@@ -73,6 +79,9 @@ func (t *Template) Render(in Inputs) ([]*unstructured.Unstructured, error) {
 	}
 	return r.objects, nil
 }
+
+// buffers for encodings, which nothing outlives.
+var buffers = sync.Pool{New: func() any { return new(make([]byte, 0, 8<<10)) }}
 
 // run is one Render.
 type run struct {

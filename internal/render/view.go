@@ -360,7 +360,13 @@ func textList(items []string) []any {
 	return out
 }
 
+// emptyMap stands for every map without entries; trees are not changed.
+var emptyMap = map[string]any{}
+
 func mapTree(m map[string]string) map[string]any {
+	if len(m) == 0 {
+		return emptyMap
+	}
 	out := make(map[string]any, len(m))
 	for k, v := range m {
 		out[k] = v

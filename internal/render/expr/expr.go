@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"github.com/google/cel-go/cel"
+	"github.com/google/cel-go/checker"
 	"github.com/google/cel-go/common/ast"
 	"github.com/google/cel-go/common/types"
 	"github.com/google/cel-go/common/types/ref"
@@ -94,7 +95,7 @@ func (e *Env) Compile(source string) (*Expression, error) {
 	if issues.Err() != nil {
 		return nil, errors.New(e.explain(issues))
 	}
-	program, err := e.cel.Program(checked, cel.EvalOptions(cel.OptOptimize), cel.CostLimit(costLimit))
+	program, err := e.program(checked)
 	if err != nil {
 		return nil, err
 	}
@@ -106,6 +107,29 @@ func (e *Env) Compile(source string) (*Expression, error) {
 		path:    pathOf(root),
 		reads:   readsOf(root),
 	}, nil
+}
+
+// program counts the cost of an evaluation only where it is not bounded by what
+// the expression says: counting takes longer than most evaluations.
+func (e *Env) program(checked *cel.Ast) (cel.Program, error) {
+	options := []cel.ProgramOption{cel.EvalOptions(cel.OptOptimize)}
+	cost, err := e.cel.EstimateCost(checked, unknownSizes{})
+	if err != nil {
+		return nil, err
+	}
+	if cost.Max > costLimit {
+		options = append(options, cel.CostLimit(costLimit))
+	}
+	return e.cel.Program(checked, options...)
+}
+
+// unknownSizes is all that is known of values before there are any.
+type unknownSizes struct{}
+
+func (unknownSizes) EstimateSize(checker.AstNode) *checker.SizeEstimate { return nil }
+
+func (unknownSizes) EstimateCallCost(string, string, *checker.AstNode, []checker.AstNode) *checker.CallEstimate {
+	return nil
 }
 
 // explain is the first thing that is wrong, with what could have been written.

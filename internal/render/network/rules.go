@@ -8,6 +8,8 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+
+	"k8s.io/apimachinery/pkg/util/validation"
 )
 
 // EntityIngress is Cilium's own ingress controller.
@@ -128,15 +130,13 @@ func each[T any](items []T, check func(T) error) error {
 	return nil
 }
 
-var labelValue = regexp.MustCompile(`^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$`)
-
 func (s Selector) sanitize() error {
 	if s[labelNamespace] == "" {
 		return errors.New("a selector names no namespace")
 	}
 	for k, v := range s {
-		if !labelValue.MatchString(v) {
-			return fmt.Errorf("%q is not a value of label %s", v, k)
+		if errs := validation.IsValidLabelValue(v); len(errs) > 0 {
+			return fmt.Errorf("%q is not a value of label %s: %s", v, k, errs[0])
 		}
 	}
 	return nil
