@@ -35,11 +35,12 @@ func Install(ctx context.Context, c client.Client) error {
 	})
 }
 
-// enforced tries, as a dry run, what the canary refuses.
+// enforced tries, as a dry run, what only the canary refuses: who may install
+// policies may permit adoptions, but not of a system namespace.
 func enforced(ctx context.Context, c client.Client) (bool, error) {
 	forbidden := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
 		GenerateName: "kube-canary-",
-		Labels:       map[string]string{v1alpha1.LabelTenant: "canary"},
+		Labels:       map[string]string{v1alpha1.LabelAdoptableBy: "canary"},
 	}}
 	err := c.Create(ctx, forbidden, client.DryRunAll)
 	switch {

@@ -6,7 +6,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	admissionv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/aetherplatform/aether/internal/testenv"
 )
@@ -37,7 +40,44 @@ func TestPoliciesTypeCheck(t *testing.T) {
 	})
 }
 
-func TestNamespaceIsMade(t *testing.T) {
-	w := newWorld(t)
-	w.namespace(t, "acme")
+// TestWithoutPoliciesTheAttacksSucceed is the sanity of this package: each change
+// that is refused elsewhere goes through by each way where no policy is installed.
+func TestWithoutPoliciesTheAttacksSucceed(t *testing.T) {
+	w := buildWorld(t, testenv.Start(t))
+	admin := w.as(t, clusterAdmin)
+	for _, attack := range []struct {
+		fresh   func() *corev1.Namespace
+		changes map[string]change
+	}{
+		{func() *corev1.Namespace { return w.bareNamespace(t, "acme") }, hijacks},
+		{func() *corev1.Namespace { return w.plain(t) }, claims},
+	} {
+		for what, change := range attack.changes {
+			for how, write := range ways {
+				if change.removes && how == "server-side apply of status" {
+					continue
+				}
+				from := w.fresh(t, attack.fresh().Name)
+				to := from.DeepCopy()
+				change.do(w, to)
+				if err := write(t.Context(), admin, from, to); err != nil {
+					t.Errorf("%s by %s fails even without policies: %v", what, how, err)
+				}
+				if how != "dry run" && cmp.Equal(w.read(t, from), before(t, from)) {
+					t.Errorf("%s by %s has no effect even without policies", what, how)
+				}
+			}
+		}
+	}
+}
+
+// before is what read gave before a change.
+func before(t *testing.T, ns *corev1.Namespace) map[string]any {
+	t.Helper()
+	u, err := applied(env.Client, ns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	unstructured.SetNestedField(u.Object, ns.CreationTimestamp.UTC().Format("2006-01-02T15:04:05Z"), "metadata", "creationTimestamp") //nolint:errcheck // metadata is a map
+	return u.Object
 }
