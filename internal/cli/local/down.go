@@ -39,6 +39,6 @@ func down(o *DownOptions) error {
 	if err := platform.Stop(); err != nil {
 		return &cli.Error{Code: cli.ExitCluster, Err: err, Try: "`aether local status` says what still runs; end it by its process number"}
 	}
-	fmt.Fprintf(o.Err, "Stopped %s and removed %s.\n", cli.Count(running, "process"), short(o.dir))
+	fmt.Fprintf(o.Err, "Stopped the %d processes of the platform and removed %s.\n", running, short(o.dir))
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/aetherplatform/aether/internal/cli"
 	"github.com/aetherplatform/aether/internal/cli/explain"
 	"github.com/aetherplatform/aether/internal/cli/get"
+	"github.com/aetherplatform/aether/internal/cli/local"
 	"github.com/aetherplatform/aether/internal/cli/reconcile"
 	"github.com/aetherplatform/aether/internal/cli/render"
 	"github.com/aetherplatform/aether/internal/cli/validate"
@@ -52,6 +53,7 @@ what became of it and why, and run a whole platform on your own machine.
 	}
 	add("offline", validate.NewCommand(env), render.NewCommand(env))
 	add("cluster", get.NewCommand(env), explain.NewCommand(env), reconcile.NewCommand(env))
+	add("local", local.NewCommand(env))
 	add("about", version.NewCommand(env))
 	cmd.SetHelpCommandGroupID("about")
 	cmd.SetCompletionCommandGroupID("about")
