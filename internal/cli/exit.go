@@ -29,11 +29,11 @@ const (
 
 // ExitCodes is the table of exit codes for the help of aether.
 const ExitCodes = `Exit codes:
-  0  done, and nothing is wrong
-  1  the fleet has errors, or what was asked about is not ready
-  2  the command cannot be run as written: a flag, an argument, a path
-  3  the cluster could not be asked: no answer, no permission, no Aether in it
-  4  there is no such object in the cluster
+    0  done, and nothing is wrong
+    1  the fleet has errors, or what was asked about is not ready
+    2  the command cannot be run as written: a flag, an argument, a path
+    3  the cluster could not be asked: no answer, no permission, no Aether in it
+    4  there is no such object in the cluster
   130  interrupted`
 
 // Error is how a command fails.
