@@ -171,32 +171,38 @@ func (c *localCheck) directory(dir string) error {
 		return fmt.Errorf("%s: %w", file, err)
 	}
 	for _, p := range pathsOf(k) {
-		if err := c.path(dir, p); err != nil {
+		leadsTo, err := c.path(dir, p)
+		if err != nil {
 			return fmt.Errorf("%s: %w", file, err)
+		}
+		if leadsTo != "" {
+			if err := c.directory(leadsTo); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
-// path checks one path, and what it leads to when that is a directory.
-func (c *localCheck) path(dir, p string) error {
+// path checks one path, and returns the directory that it leads to, if it is one.
+func (c *localCheck) path(dir, p string) (string, error) {
 	first, _, _ := strings.Cut(strings.ToLower(p), "/")
 	if !localPath.MatchString(p) || strings.Contains(p, "//") || path.IsAbs(p) ||
 		strings.HasPrefix(first, "github.com") || strings.HasPrefix(first, "www.github.com") {
-		return fmt.Errorf("%q is not a path inside the base; copy what it names into the base and write a relative path", p)
+		return "", fmt.Errorf("%q is not a path inside the base; copy what it names into the base and write a relative path", p)
 	}
 	full := path.Join(dir, p)
 	info, err := fs.Stat(c.base, full)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrInvalid) {
-		return fmt.Errorf("%q: there is no such file in the base", p)
+		return "", fmt.Errorf("%q: there is no such file in the base", p)
 	}
 	if err != nil {
-		return err
+		return "", err
 	}
 	if info.IsDir() {
-		return c.directory(full)
+		return full, nil
 	}
-	return nil
+	return "", nil
 }
 
 func readKustomization(base fs.FS, dir string) (string, []byte, error) {
