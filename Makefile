@@ -1,0 +1,68 @@
+# Everything here is a line or two; what needs more is a program.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+GO ?= go
+# The first of the ten ports that `make up` listens on.
+PORT_BASE ?= 17440
+TEST := $(GO) run ./test/tools/gotest
+
+help: ## List what can be made.
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## Build aether, the namespace operator and the stand-ins into bin/.
+	@$(GO) build -o bin/ ./cmd/... ./test/standins
+
+tools: ## Build the programs that the platform and the tests run, once, into bin/.
+	@$(GO) run ./test/tools/build platform
+
+generate: ## Make deepcopy functions, CRDs and the reference from the Go types.
+	@$(GO) run ./test/tools/build generate
+	bin/controller-gen object crd:generateEmbeddedObjectMeta=false paths=./api/... output:crd:dir=config/crd
+	bin/crd-ref-docs --source-path=api/v1alpha1 --config=config/api-reference.yaml --renderer=markdown --max-depth=12 --log-level=ERROR --output-path=bin/api.md
+	cat -s bin/api.md > docs/reference/api.md
+	$(GO) run ./internal/cli/gendocs
+
+verify: generate lint ## Check that generated files are current and the code is clean.
+	@changed=$$(git status --porcelain -- api config/crd docs/reference); \
+	if [ -n "$$changed" ]; then \
+		git --no-pager diff --stat -- api config/crd docs/reference; \
+		echo "generated files are not current; commit what \`make generate\` makes:"; echo "$$changed"; exit 1; \
+	fi
+
+test: tools build ## Run every test that needs no root, on a real API server.
+	@$(TEST) -p 2 -timeout 20m $$($(GO) list ./... | grep -v /test/e2e$$)
+	@$(MAKE) e2e
+
+e2e: tools build ## Push to a platform of the tests' own and see what becomes of it.
+	@$(TEST) -timeout 20m -count=1 ./test/e2e/...
+
+test-node: tools build ## Run the tests that need root and Linux: a real node.
+	@if [ ! -d test/node ]; then echo "no tests need a node yet: the local platform runs without nodes"; \
+	elif [ "$$(uname)" != Linux ] || [ "$$(id -u)" != 0 ]; then echo "the node tests need root on Linux"; exit 1; \
+	else $(TEST) -tags node -timeout 30m ./test/node/...; fi
+
+bench: tools build ## Measure, and print what docs/benchmarks.md quotes.
+	$(GO) test -run '^$$' -bench . -benchmem ./internal/... ./controllers/...
+	$(GO) run ./test/bench
+
+up: tools build ## Start the platform on this machine and push the example fleet.
+	@bin/aether local up --port-base $(PORT_BASE)
+
+down: ## Stop the platform and remove every trace of it.
+	@[ -x bin/aether ] || $(GO) build -o bin/ ./cmd/aether
+	@bin/aether local down
+
+status: ## List the platform's processes.
+	@bin/aether local status
+
+lint: ## Run the linters.
+	@$(GO) run ./test/tools/build lint
+	bin/golangci-lint run
+
+fmt: ## Format the Go code.
+	gofmt -w -s $$(git ls-files '*.go')
+
+.PHONY: help build tools generate verify test e2e test-node bench up down status lint fmt
