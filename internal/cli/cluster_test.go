@@ -154,7 +154,7 @@ func (w *world) golden(t *testing.T, name string, wantCode int, args ...string) 
 func (w *world) populate() {
 	ready := condition("Ready", metav1.ConditionTrue, v1alpha1.ReasonReconciled, "13 objects in place")
 	waiting := condition("Ready", metav1.ConditionUnknown, v1alpha1.ReasonWaitingForObjects, "Waiting for 1 of 3 objects: ResourceQuota/quota")
-	isolated := condition("Isolated", metav1.ConditionTrue, v1alpha1.ReasonReconciled, "isolation observed")
+	isolated := condition("Isolated", metav1.ConditionTrue, v1alpha1.ReasonReconciled, "Pods are admitted: all isolation is in place")
 
 	w.create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: v1alpha1.SystemNamespace}})
 	profile := &v1alpha1.NamespaceProfile{ObjectMeta: metav1.ObjectMeta{Name: "default"}, Spec: v1alpha1.NamespaceProfileSpec{

@@ -47,7 +47,11 @@ func (o *Options) printHead(r *Report) {
 	row("GitOps", r.GitOps)
 	t.Add(cli.Text("State"), state)
 	row("", r.Message)
-	row("Isolated", r.Isolated)
+	isolated := r.Isolated
+	if r.IsolatedMessage != "" {
+		isolated += ": " + r.IsolatedMessage
+	}
+	row("Isolated", isolated)
 	if r.Removed != nil {
 		text := "left Git at " + r.Removed.At
 		if r.Removed.In != "" {

@@ -19,25 +19,29 @@ import (
 
 // Report is the story, in the order in which it is told. Its JSON is stable.
 type Report struct {
-	Namespace   string       `json:"namespace"`
-	Tenant      string       `json:"tenant"`
-	DisplayName string       `json:"displayName,omitempty"`
-	Profile     string       `json:"profile"`
-	Size        string       `json:"size"`
-	PodSecurity string       `json:"podSecurity,omitempty"`
-	Clusters    []string     `json:"clusters,omitempty"`
-	Source      Source       `json:"source"`
-	Ready       bool         `json:"ready"`
-	Reason      string       `json:"reason,omitempty"`
-	Message     string       `json:"message"`
-	Isolated    string       `json:"isolated"`
-	Removed     *Removed     `json:"removed,omitempty"`
-	Objects     []Object     `json:"objects"`
-	Quota       []Quota      `json:"quota,omitempty"`
-	Access      []Access     `json:"access"`
-	Ingress     []Connection `json:"ingress"`
-	Egress      []Connection `json:"egress"`
-	GitOps      string       `json:"gitops,omitempty"`
+	Namespace   string   `json:"namespace"`
+	Tenant      string   `json:"tenant"`
+	DisplayName string   `json:"displayName,omitempty"`
+	Profile     string   `json:"profile"`
+	Size        string   `json:"size"`
+	PodSecurity string   `json:"podSecurity,omitempty"`
+	Clusters    []string `json:"clusters,omitempty"`
+	Source      Source   `json:"source"`
+	Ready       bool     `json:"ready"`
+	Reason      string   `json:"reason,omitempty"`
+	Message     string   `json:"message"`
+	// Isolated is True, False or Unknown; IsolatedMessage says whether Pods are
+	// admitted, and why not.
+	Isolated        string `json:"isolated"`
+	IsolatedMessage string `json:"isolatedMessage,omitempty"`
+
+	Removed *Removed     `json:"removed,omitempty"`
+	Objects []Object     `json:"objects"`
+	Quota   []Quota      `json:"quota,omitempty"`
+	Access  []Access     `json:"access"`
+	Ingress []Connection `json:"ingress"`
+	Egress  []Connection `json:"egress"`
+	GitOps  string       `json:"gitops,omitempty"`
 	// Notes are what a person should know beside the above.
 	Notes []string `json:"notes,omitempty"`
 }
@@ -124,7 +128,7 @@ func explain(f *facts) *Report {
 		Notes:     notes(f),
 	}
 	if c := meta.FindStatusCondition(n.Status.Conditions, v1alpha1.ConditionIsolated); c != nil {
-		r.Isolated = string(c.Status)
+		r.Isolated, r.IsolatedMessage = string(c.Status), c.Message
 	}
 	if f.tenant != nil {
 		r.DisplayName = f.tenant.Spec.DisplayName
