@@ -3,6 +3,7 @@ package fleet
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/aetherplatform/aether/api/v1alpha1"
 	"github.com/aetherplatform/aether/internal/tenancy"
@@ -15,9 +16,15 @@ func checkFleet(tree Tree, tenants []*Tenant, checks map[string]*checked, incumb
 	checkPrefixes(l, tenants, incumbents)
 	findPeers(l, tenants)
 	for _, t := range tenants {
-		sortErrors(t.Errors)
-		sortErrors(t.Warnings)
+		t.Errors = once(t.Errors)
+		t.Warnings = once(t.Warnings)
 	}
+}
+
+// once sorts errors by position, and leaves out what is said twice.
+func once(errs []*Error) []*Error {
+	sortErrors(errs)
+	return slices.CompactFunc(errs, func(a, b *Error) bool { return *a == *b })
 }
 
 // fail reports an error in a field of an object of the tenant's.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -77,7 +78,7 @@ func (r *reader) read() {
 	for _, doc := range r.build(units) {
 		r.object(doc)
 	}
-	r.checkCount()
+	r.checkTenantIsThere()
 }
 
 // documents reads the documents of a file.
@@ -85,16 +86,11 @@ func (r *reader) documents(file string, data []byte) []*document {
 	return readDocuments(file, data, func(line int, message string) { r.fail(file, line, message) })
 }
 
-// checkCount wants one Tenant in a tenant's directory.
-func (r *reader) checkCount() {
+// checkTenantIsThere wants a Tenant in a tenant's directory. There is not more
+// than one, since it is named like the directory.
+func (r *reader) checkTenantIsThere() {
 	if r.name == v1alpha1.PlatformDirectory {
 		return
-	}
-	if len(r.tenants) > 1 {
-		first := r.tenants[0].Position
-		for _, t := range r.tenants[1:] {
-			r.fail(t.File, t.Line, fmt.Sprintf("kind: a second Tenant, the first is in %s; keep one", first))
-		}
 	}
 	// A file that could not be read may be the one that holds it.
 	if len(r.written[v1alpha1.KindTenant]) == 0 && len(r.errs) == 0 {
@@ -108,8 +104,12 @@ func (r *reader) fail(file string, line int, message string) {
 		r.more++
 		return
 	}
+	message = credentials.ReplaceAllString(message, "$1…@") // messages reach statuses and logs
 	r.errs = append(r.errs, &Error{Position: Position{File: file, Line: line}, Tenant: r.name, Message: message})
 }
+
+// credentials are what a URL holds before the host, but for the user of an SSH URL.
+var credentials = regexp.MustCompile(`(https?://|://[^/@\s"]*:)[^/@\s"]*@`)
 
 // close sorts what was found.
 func (r *reader) close() {
@@ -117,8 +117,7 @@ func (r *reader) close() {
 	byName(r.namespaces)
 	byName(r.clusters)
 	byName(r.profiles)
-	sortErrors(r.errs)
-	r.errs = slices.CompactFunc(r.errs, func(a, b *Error) bool { return *a == *b })
+	r.errs = once(r.errs)
 	if r.more > 0 {
 		r.errs = append(r.errs, &Error{Position: Position{File: r.name}, Tenant: r.name, Message: fmt.Sprintf("has %d more errors; mend these first", r.more)})
 	}

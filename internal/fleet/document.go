@@ -5,13 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"regexp"
 	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 
-	"go.yaml.in/yaml/v3"
+	"go.yaml.in/yaml/v4"
 )
 
 // document is one YAML document, and the file that a person would mend.
@@ -106,19 +105,17 @@ func checkText(data []byte) (line int, message string) {
 	return 0, ""
 }
 
-var yamlError = regexp.MustCompile(`^yaml: (?:line (\d+): )?(?s:(.*))$`)
-
 // syntaxError is the line and the message of what package yaml says.
 func syntaxError(err error, data []byte) (line int, message string) {
-	match := yamlError.FindStringSubmatch(err.Error())
-	if match == nil {
+	var at *yaml.LoadError
+	if !errors.As(err, &at) {
 		return 0, "is not YAML: " + oneLine(err.Error())
 	}
-	line, _ = strconv.Atoi(match[1])
-	message = "is not YAML: " + oneLine(match[2])
+	line, message = at.Mark.Line, "is not YAML: "+oneLine(at.Message)
 	if lines := bytes.Split(data, []byte("\n")); line > 0 && line <= len(lines) {
-		text := string(lines[line-1])
-		if indent := text[:len(text)-len(strings.TrimLeft(text, " \t"))]; strings.Contains(indent, "\t") {
+		text := lines[line-1]
+		indent := text[:len(text)-len(bytes.TrimLeft(text, " \t"))]
+		if bytes.ContainsRune(indent, '\t') {
 			message += "; indent with spaces, not tabs"
 		}
 	}

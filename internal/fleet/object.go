@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"go.yaml.in/yaml/v3"
+	"go.yaml.in/yaml/v4"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -152,7 +152,7 @@ func (f *findings) name(kind string, content map[string]any) string {
 // schemaError reports what the API server would say, in its words.
 func (f *findings) schemaError(known *kindSchema, err *field.Error, spared map[string]bool) {
 	switch {
-	case err.Type == field.ErrorTypeRequired && spared[err.Field]:
+	case spared[err.Field]:
 		return // it is there, mistyped
 	case err.Type == field.ErrorTypeRequired && err.Detail == "":
 		f.at(err.Field, err.ErrorBody()+": "+known.describe(err.Field))
@@ -163,7 +163,7 @@ func (f *findings) schemaError(known *kindSchema, err *field.Error, spared map[s
 		}
 		f.at("", oneLine(err.Detail))
 	default:
-		f.at(err.Field, oneLine(err.ErrorBody()))
+		f.at(err.Field, oneLine(strings.ReplaceAll(err.ErrorBody(), err.Field+" in body ", "")))
 	}
 }
 

@@ -221,7 +221,7 @@ func keyed(path, key string) string {
 func (f *findings) labels(at string, labels map[string]string) {
 	for _, key := range sortedKeys(labels) {
 		for _, err := range metav1validation.ValidateLabels(map[string]string{key: labels[key]}, nil) {
-			f.at(keyed(at, key), oneLine(fmt.Sprintf("%q: %s", err.BadValue, err.Detail)))
+			f.at(keyed(at, key), fmt.Sprintf("%q: %s", err.BadValue, withoutExamples(err.Detail)))
 		}
 	}
 }
@@ -229,12 +229,18 @@ func (f *findings) labels(at string, labels map[string]string) {
 func (f *findings) annotations(at string, annotations map[string]string) {
 	for _, key := range sortedKeys(annotations) {
 		for _, err := range apivalidation.ValidateAnnotations(map[string]string{key: ""}, nil) {
-			f.at(keyed(at, key), oneLine(err.Detail))
+			f.at(keyed(at, key), withoutExamples(err.Detail))
 		}
 	}
 	if err := apivalidation.ValidateAnnotationsSize(annotations); err != nil {
 		f.at(at, oneLine(err.Error())+"; shorten them")
 	}
+}
+
+// withoutExamples leaves out the regular expression of a message of Kubernetes'.
+func withoutExamples(detail string) string {
+	text, _, _ := strings.Cut(detail, " (e.g. ")
+	return oneLine(text)
 }
 
 func (f *findings) objectName(at, name string) {

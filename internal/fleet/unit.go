@@ -17,6 +17,7 @@ type unit struct {
 	doc       *document
 	content   map[string]any // within the allow-list
 	component bool
+	twice     bool // there is another kustomization in the directory
 
 	refs  []ref // what it names, in order; content is nil if one is in error
 	named bool  // by another unit
@@ -69,12 +70,15 @@ func (r *reader) findUnits() units {
 		dir := path.Dir(file)
 		if other := found[dir]; other != nil {
 			r.fail(file, 0, fmt.Sprintf("is a second kustomization beside %s; keep one", other.file))
+			other.twice = true
 			continue
 		}
 		found[dir] = &unit{dir: dir, file: file}
 	}
 	for _, u := range found.sorted() {
-		r.readUnit(u)
+		if !u.twice {
+			r.readUnit(u)
+		}
 	}
 	for _, u := range found.sorted() {
 		r.resolveRefs(found, u)
@@ -199,11 +203,18 @@ func (r *reader) resolveRefs(all units, u *unit) {
 	}
 	f := &findings{reader: r, doc: u.doc, seen: map[string]bool{}}
 	for _, name := range []string{"resources", "components"} {
+		if n := len(sliceOf(u.content[name])); n > MaxBuiltObjects {
+			f.at(name, fmt.Sprintf("lists %d paths; list at most %d", n, MaxBuiltObjects))
+			break
+		}
 		for i, entry := range sliceOf(u.content[name]) {
 			to := ref{field: fmt.Sprintf("%s[%d]", name, i), text: stringOf(entry)}
 			message := r.resolveRef(all, u, &to)
 			if message == "" {
 				message = to.misplaced(name)
+			}
+			if message == "" && slices.ContainsFunc(u.refs, func(other ref) bool { return other.file == to.file && other.unit == to.unit }) {
+				message = fmt.Sprintf("%q is listed twice; keep one", shorten(to.text))
 			}
 			if message != "" {
 				f.at(to.field, message)
@@ -285,6 +296,8 @@ func (r *reader) resolveRef(all units, u *unit, to *ref) (message string) {
 		return fmt.Sprintf("%s is not YAML; call it .yaml", quoted)
 	case isFile:
 		to.file = target
+	case target == u.dir:
+		return fmt.Sprintf("%s is the directory of this kustomization; list its files", quoted)
 	case all[target] != nil:
 		to.unit = all[target]
 	case r.hasDirectory(target):

@@ -6,7 +6,7 @@ import (
 	"strconv"
 	"strings"
 
-	"go.yaml.in/yaml/v3"
+	"go.yaml.in/yaml/v4"
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema"
 	"k8s.io/apimachinery/pkg/api/resource"
 )
@@ -23,7 +23,7 @@ type walker struct {
 	inAlias int             // how many aliases the value is in
 	aliased int             // values that aliases stood for so far
 	broken  bool            // something else than an unknown field was reported
-	spared  map[string]bool // fields that a mistyped one was likely meant for
+	spared  map[string]bool // what a mistyped field is in, and was likely meant for
 }
 
 // step is a path to a value, kept as it is walked, and written only for an error.
@@ -147,9 +147,8 @@ func (w *walker) mapping(n *yaml.Node, s *schema.Structural, at *step) any {
 		if !known {
 			names := sortedKeys(s.Properties)
 			w.say(here, key, w.unknown(at.String(), key.Value, names))
-			if meant := nearest(key.Value, names); meant != "" {
-				w.spare(at.field(meant).String())
-			}
+			w.spare(at.String())
+			w.spare(at.field(nearest(key.Value, names)).String())
 			continue
 		}
 		out[key.Value] = w.walk(value, of, here)

@@ -32,19 +32,18 @@ func CheckOverrides(ns *v1alpha1.TenantNamespace, p *v1alpha1.NamespaceProfile) 
 	var errs []error
 	for _, field := range slices.Sorted(maps.Keys(set)) {
 		if set[field] && !slices.Contains(p.Spec.Overridable, field) {
-			errs = append(errs, errorf("spec.overrides."+string(field),
-				"profile %q does not let a namespace override it; use %s", p.Name, permitted(p.Spec.Overridable)))
+			errs = append(errs, notOverridable(field, p))
 		}
 	}
 	return errs
 }
 
-// permitted lists what a profile lets a namespace override.
-func permitted(o []v1alpha1.Overridable) string {
-	if len(o) == 0 {
-		return "the profile's sizes as they are"
+func notOverridable(field v1alpha1.Overridable, p *v1alpha1.NamespaceProfile) error {
+	instead := "remove it"
+	if o := p.Spec.Overridable; len(o) > 0 {
+		instead += ", or override " + join(slices.Sorted(slices.Values(o)))
 	}
-	return join(slices.Sorted(slices.Values(o)))
+	return errorf("spec.overrides."+string(field), "profile %q does not let a namespace override it; %s", p.Name, instead)
 }
 
 // QuotaOf is the quota of a namespace: its size's, with its overrides.
@@ -59,7 +58,7 @@ func QuotaOf(ns *v1alpha1.TenantNamespace, p *v1alpha1.NamespaceProfile) (corev1
 		return size.Quota, nil
 	}
 	if !slices.Contains(p.Spec.Overridable, v1alpha1.OverrideQuota) {
-		return nil, CheckOverrides(ns, p)[0]
+		return nil, notOverridable(v1alpha1.OverrideQuota, p)
 	}
 	quota := maps.Clone(size.Quota)
 	for name, q := range o.Quota {
@@ -161,7 +160,7 @@ func (b *budget) take(ns *v1alpha1.TenantNamespace, quota corev1.ResourceList) e
 		sum.Add(q)
 		after[name] = &sum
 		if hard := b.hard[name]; sum.Cmp(hard) > 0 {
-			over = append(over, fmt.Sprintf("%s to %s of %s", name, sum.String(), hard.String()))
+			over = append(over, fmt.Sprintf("%s %s of %s", name, sum.String(), hard.String()))
 		}
 	}
 	switch {
@@ -169,8 +168,8 @@ func (b *budget) take(ns *v1alpha1.TenantNamespace, quota corev1.ResourceList) e
 		return errorf(field, "%q does not bound %s, which the budget of Tenant %q does; use a size that bounds it, or take it out of spec.quota.hard",
 			ns.Spec.Size, strings.Join(unbounded, ", "), b.tenant)
 	case len(over) > 0:
-		return errorf(field, "%q brings %s of Tenant %q; use a smaller size, or raise its spec.quota.hard",
-			ns.Spec.Size, strings.Join(over, ", "), b.tenant)
+		return errorf(field, "%q brings Tenant %q to %s; use a smaller size, or raise its spec.quota.hard",
+			ns.Spec.Size, b.tenant, strings.Join(over, ", "))
 	}
 	maps.Copy(b.used, after)
 	return nil
