@@ -1,64 +1,85 @@
 package attacks
 
 import (
-	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
-	sourcev1 "github.com/fluxcd/source-controller/api/v1"
+	"sync"
+	"testing"
+
 	corev1 "k8s.io/api/core/v1"
-	networkingv1 "k8s.io/api/networking/v1"
-	rbacv1 "k8s.io/api/rbac/v1"
-	"k8s.io/apimachinery/pkg/api/resource"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/yaml"
 
 	"github.com/aetherplatform/aether/api/v1alpha1"
+	"github.com/aetherplatform/aether/internal/render"
 )
 
-// children is what the operator puts into a namespace, one object a kind.
-func children(tenant, namespace string) []client.Object {
-	meta := func(name string) metav1.ObjectMeta {
-		return metav1.ObjectMeta{Name: name, Namespace: namespace, Labels: map[string]string{
-			v1alpha1.LabelTenant:    tenant,
-			v1alpha1.LabelManagedBy: v1alpha1.ManagedBy,
-		}, Annotations: map[string]string{v1alpha1.AnnotationComponent: "test"}}
+const profileYAML = `
+metadata: {name: default}
+spec:
+  base: {path: profiles/default}
+  podSecurity: restricted
+  sizes:
+    small:
+      quota: {pods: "20", requests.memory: 4Gi}
+      limits: [{type: Container, defaultRequest: {memory: 64Mi}}]
+`
+
+const namespaceYAML = `
+spec:
+  profile: default
+  size: small
+  network: {egress: [{to: [{cidr: 203.0.113.0/24}], ports: [{port: 443, protocol: TCP}]}]}
+  gitops: {url: "https://git.example.com/app.git", branch: main, path: ./deploy}
+`
+
+// profile is the embedded base, compiled: what the operator really applies.
+var profile = sync.OnceValues(func() (*render.Template, error) {
+	p := &v1alpha1.NamespaceProfile{}
+	if err := yaml.UnmarshalStrict([]byte(profileYAML), p); err != nil {
+		return nil, err
 	}
-	binding := func(role string, subjects ...rbacv1.Subject) client.Object {
-		return &rbacv1.RoleBinding{
-			ObjectMeta: meta("aether-" + role),
-			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "aether-" + role},
-			Subjects:   subjects,
-		}
+	return render.Compile(p, render.EmbeddedBase())
+})
+
+// rendered is a tenant's namespace as the renderer makes it: the Namespace first,
+// then what the operator puts into it.
+func rendered(t *testing.T, tenant, namespace string) []*unstructured.Unstructured {
+	t.Helper()
+	template, err := profile()
+	if err != nil {
+		t.Fatal(err)
 	}
-	write := []string{"get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"}
-	workloads := []rbacv1.PolicyRule{
-		{APIGroups: []string{""}, Resources: []string{"configmaps", "secrets", "services", "pods", "serviceaccounts"}, Verbs: write},
-		{APIGroups: []string{"apps"}, Resources: []string{"deployments"}, Verbs: write},
-	}
-	flux := []rbacv1.PolicyRule{
-		{APIGroups: []string{"kustomize.toolkit.fluxcd.io"}, Resources: []string{"kustomizations"}, Verbs: write},
-		{APIGroups: []string{"source.toolkit.fluxcd.io"}, Resources: []string{"gitrepositories"}, Verbs: write},
-	}
-	return []client.Object{
-		&networkingv1.NetworkPolicy{ObjectMeta: meta("default-deny"), Spec: networkingv1.NetworkPolicySpec{
-			PolicyTypes: []networkingv1.PolicyType{networkingv1.PolicyTypeIngress, networkingv1.PolicyTypeEgress},
-		}},
-		&corev1.ResourceQuota{ObjectMeta: meta("budget"), Spec: corev1.ResourceQuotaSpec{
-			Hard: corev1.ResourceList{"pods": resource.MustParse("20"), "requests.memory": resource.MustParse("4Gi")},
-		}},
-		&corev1.LimitRange{ObjectMeta: meta("limits"), Spec: corev1.LimitRangeSpec{Limits: []corev1.LimitRangeItem{{
-			Type:           corev1.LimitTypeContainer,
-			DefaultRequest: corev1.ResourceList{"memory": resource.MustParse("64Mi")},
+	in := render.Inputs{
+		Tenant: &v1alpha1.Tenant{Spec: v1alpha1.TenantSpec{Owners: []v1alpha1.Access{{
+			Subject: v1alpha1.Subject{Kind: "Group", Name: tenant + "-admins"}, Role: v1alpha1.RoleAdmin,
 		}}}},
-		&corev1.ServiceAccount{ObjectMeta: meta("deploy")},
-		&rbacv1.Role{ObjectMeta: meta("aether-admin"), Rules: append(workloads, flux...)},
-		&rbacv1.Role{ObjectMeta: meta("aether-deploy"), Rules: append(workloads, flux...)},
-		binding("admin", rbacv1.Subject{APIGroup: rbacv1.GroupName, Kind: "Group", Name: tenant + "-admins"}),
-		binding("deploy", rbacv1.Subject{Kind: "ServiceAccount", Name: "deploy", Namespace: namespace}),
-		&sourcev1.GitRepository{ObjectMeta: meta("app"), Spec: sourcev1.GitRepositorySpec{
-			URL: "https://git.example.com/" + tenant + "/app.git", Reference: &sourcev1.GitRepositoryRef{Branch: "main"},
-		}},
-		&kustomizev1.Kustomization{ObjectMeta: meta("app"), Spec: kustomizev1.KustomizationSpec{
-			ServiceAccountName: "deploy", TargetNamespace: namespace, Path: "./deploy", Prune: true,
-			SourceRef: kustomizev1.CrossNamespaceSourceReference{Kind: "GitRepository", Name: "app"},
-		}},
+		Namespace: &v1alpha1.TenantNamespace{},
 	}
+	if err := yaml.UnmarshalStrict([]byte(namespaceYAML), in.Namespace); err != nil {
+		t.Fatal(err)
+	}
+	in.Tenant.Name, in.Namespace.Name, in.Namespace.Spec.Tenant = tenant, namespace, tenant
+	objects, err := template.Render(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return objects
+}
+
+// children is what the operator puts into a namespace.
+func children(t *testing.T, tenant, namespace string) []*unstructured.Unstructured {
+	t.Helper()
+	return rendered(t, tenant, namespace)[1:]
+}
+
+// born is a Namespace as the operator creates it: as rendered, sealed, and tied to
+// one life of its tenant.
+func (w *world) born(t *testing.T, tenant, name string) *corev1.Namespace {
+	t.Helper()
+	ns := &corev1.Namespace{}
+	data, err := rendered(t, tenant, name)[0].MarshalJSON()
+	w.must(t, err)
+	w.must(t, yaml.UnmarshalStrict(data, ns))
+	ns.Labels[v1alpha1.LabelSealed] = "true"
+	ns.Annotations[v1alpha1.AnnotationTenantUID] = w.uids[tenant]
+	return ns
 }

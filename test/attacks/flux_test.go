@@ -106,7 +106,7 @@ func TestTenantPointsAetherssKustomizationElsewhere(t *testing.T) {
 	w := newWorld(t)
 	ns := w.namespace(t, "acme")
 	app := object(kustomizationKind, ns.Name, "app", nil)
-	w.refuses(t, app, "cannot patch resource|is made by Aether from Git", func(ctx context.Context) error {
+	w.refuses(t, app, "cannot get resource|cannot update resource|is made by Aether from Git", func(ctx context.Context) error {
 		changed := w.live(t, app)
 		set("default", "spec", "serviceAccountName")(changed)
 		return w.as(t, ns.Name+":deploy").Update(ctx, changed)

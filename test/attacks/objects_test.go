@@ -35,7 +35,7 @@ var objectWays = map[string]func(ctx context.Context, c client.Client, from, to 
 			return err
 		}
 		kind := types.StrategicMergePatchType
-		if strings.HasSuffix(to.GroupVersionKind().Group, ".fluxcd.io") {
+		if group := to.GroupVersionKind().Group; strings.HasSuffix(group, ".fluxcd.io") || group == ciliumKind.Group {
 			kind = types.MergePatchType // custom resources have no other
 		}
 		return c.Patch(ctx, to, client.RawPatch(kind, patch))
@@ -56,8 +56,9 @@ var objectWays = map[string]func(ctx context.Context, c client.Client, from, to 
 
 // contents is a change for each of the kinds in children, by kind.
 var contents = map[string]func(u *unstructured.Unstructured){
-	"NetworkPolicy": set([]any{"Ingress"}, "spec", "policyTypes"),
-	"ResourceQuota": set("1000", "spec", "hard", "pods"),
+	"NetworkPolicy":       set([]any{"Ingress"}, "spec", "policyTypes"),
+	"ResourceQuota":       set("1000", "spec", "hard", "pods"),
+	"CiliumNetworkPolicy": set(map[string]any{"matchLabels": map[string]any{"none": "matches"}}, "spec", "endpointSelector"),
 	"LimitRange": set([]any{map[string]any{"type": "Container", "max": map[string]any{"memory": "512Gi"}}},
 		"spec", "limits"),
 	"ServiceAccount": set(true, "automountServiceAccountToken"),
@@ -109,7 +110,7 @@ func TestTenantChangesWhatAetherMadeByEveryWay(t *testing.T) {
 	w := newWorld(t)
 	ns := w.namespace(t, "acme")
 	mallory := w.intrude(t, ns.Name)
-	for _, child := range children("acme", ns.Name) {
+	for _, child := range children(t, "acme", ns.Name) {
 		kind := w.live(t, child).GetKind()
 		changes := maps.Clone(marks)
 		changes["changes its content"] = contents[kind]
@@ -138,7 +139,7 @@ func TestTenantChangesWhatAetherMadeByEveryWay(t *testing.T) {
 		w.allows(t, mallory.Delete(t.Context(), mine))
 	})
 	t.Run("and the operator can put each back", func(t *testing.T) {
-		for _, child := range children("acme", ns.Name) {
+		for _, child := range children(t, "acme", ns.Name) {
 			to := w.live(t, child)
 			contents[to.GetKind()](to)
 			if to.GetKind() == "Role" { // the one content that is bounded for the operator too
@@ -177,7 +178,7 @@ func TestTenantDeletesWhatAetherMade(t *testing.T) {
 	w := newWorld(t)
 	ns := w.namespace(t, "acme")
 	mallory := w.intrude(t, ns.Name)
-	for _, child := range children("acme", ns.Name) {
+	for _, child := range children(t, "acme", ns.Name) {
 		u := w.live(t, child)
 		t.Run(u.GetKind()+" "+u.GetName(), func(t *testing.T) {
 			w.refuses(t, u, "is made by Aether from Git", func(ctx context.Context) error { return mallory.Delete(ctx, u.DeepCopy()) })
@@ -218,7 +219,7 @@ func TestOthersMayUseWhatAetherMadeWithoutChangingIt(t *testing.T) {
 	w := newWorld(t)
 	ns := w.namespace(t, "acme")
 	mallory := w.intrude(t, ns.Name)
-	for _, child := range children("acme", ns.Name) {
+	for _, child := range children(t, "acme", ns.Name) {
 		from := w.live(t, child)
 		to := from.DeepCopy()
 		to.SetFinalizers([]string{"example.com/hold"})
@@ -240,7 +241,7 @@ func TestOthersMayUseWhatAetherMadeWithoutChangingIt(t *testing.T) {
 	}
 	testenv.Eventually(t, func(ctx context.Context) error { // the quota controller's write
 		quota := &corev1.ResourceQuota{}
-		if err := w.Client.Get(ctx, client.ObjectKey{Namespace: ns.Name, Name: "budget"}, quota); err != nil {
+		if err := w.Client.Get(ctx, client.ObjectKey{Namespace: ns.Name, Name: "quota"}, quota); err != nil {
 			return err
 		}
 		if len(quota.Status.Used) == 0 {
@@ -254,7 +255,7 @@ func TestStatusSubresourceCarriesLabelsIn(t *testing.T) {
 	w := newWorld(t)
 	ns := w.namespace(t, "acme")
 	mallory := w.intrude(t, ns.Name)
-	quota := &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Name: "budget", Namespace: ns.Name}}
+	quota := &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Name: "quota", Namespace: ns.Name}}
 	from := w.live(t, quota)
 	for what, change := range marks {
 		t.Run(what, func(t *testing.T) {

@@ -58,31 +58,24 @@ func TestOperatorLabelsKubeSystem(t *testing.T) {
 	}
 	for _, name := range []string{"kube-new", "kyverno", "kyverno-2", "cilium-secrets", "flux-apps", "aether-x", "openshift-y"} {
 		t.Run("new "+name, func(t *testing.T) {
-			ns := w.born("acme", name)
+			ns := w.born(t, "acme", name)
 			w.refuses(t, ns, "belongs to the system", func(ctx context.Context) error { return operator.Create(ctx, ns.DeepCopy()) })
 		})
 	}
 	w.bareNamespace(t, "acme")
 }
 
-// born is a Namespace as the operator creates it.
-func (w *world) born(tenant, name string) *corev1.Namespace {
-	return &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
-		Name:        name,
-		Labels:      map[string]string{v1alpha1.LabelTenant: tenant, v1alpha1.LabelSealed: "true"},
-		Annotations: map[string]string{v1alpha1.AnnotationTenantUID: w.uids[tenant]},
-	}}
-}
-
 func TestPolicyAndCodeAgreeOnSystemNamespaces(t *testing.T) {
 	w := newWorld(t)
 	for _, name := range []string{
-		"kube-system", "kube-x", "default", "aether-system", "aether-x", "flux-system", "flux-x", "kyverno", "kyverno-x", "cilium", "cilium-x",
-		"openshift-x", "kube", "aether", "flux", "openshift",
+		"kube-system", "kube-x", "kube", "default", "aether-system", "aether-x", "aether", "flux-system", "flux-x", "flux",
+		"kyverno", "kyverno-x", "cilium", "cilium-x", "openshift", "openshift-x",
+		"calico-system", "cert-manager", "gatekeeper-system", "ingress-nginx", "istio-system", "local-path-storage", "metallb-system", "tigera-operator",
 		"acme-web", "kubeflow", "defaults", "default-x", "fluxus-web", "aetherius-web", "ciliumx", "my-kube-system",
+		"cert-manager-x", "ingress-nginx2", "istio-system-x",
 	} {
 		err := w.Client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
-			Name: name + "", Labels: map[string]string{v1alpha1.LabelAdoptableBy: "acme"},
+			Name: name, Labels: map[string]string{v1alpha1.LabelAdoptableBy: "acme"},
 		}}, client.DryRunAll)
 		refused := err != nil && client.IgnoreAlreadyExists(err) != nil
 		if refused != tenancy.Reserved(name) {
@@ -102,12 +95,12 @@ func TestOperatorCreatesANamespaceThatIsNotSealed(t *testing.T) {
 		"of no life":         func(ns *corev1.Namespace) { ns.Annotations = nil },
 	} {
 		t.Run(what, func(t *testing.T) {
-			ns := w.born("acme", "acme-odd")
+			ns := w.born(t, "acme", "acme-odd")
 			change(ns)
 			w.refuses(t, ns, "creates a Namespace only sealed", func(ctx context.Context) error { return operator.Create(ctx, ns.DeepCopy()) })
 		})
 	}
-	w.allows(t, operator.Create(t.Context(), w.born("acme", "acme-even")))
+	w.allows(t, operator.Create(t.Context(), w.born(t, "acme", "acme-even")))
 }
 
 func TestOperatorTakesANamespaceThatDoesNotPermitIt(t *testing.T) {
@@ -116,7 +109,7 @@ func TestOperatorTakesANamespaceThatDoesNotPermitIt(t *testing.T) {
 	plain, globex := w.plain(t), w.bareNamespace(t, "globex")
 	for what, target := range map[string]*corev1.Namespace{"an unowned one": plain, "another tenant's": globex} {
 		t.Run(what, func(t *testing.T) {
-			w.refuses(t, target, "cannot be taken over", func(ctx context.Context) error { return apply(ctx, operator, w.born("acme", target.Name)) })
+			w.refuses(t, target, "cannot be taken over", func(ctx context.Context) error { return apply(ctx, operator, w.born(t, "acme", target.Name)) })
 		})
 	}
 	t.Run("by permitting it itself", func(t *testing.T) {
@@ -136,14 +129,14 @@ func (w *world) adopt(t *testing.T, ns *corev1.Namespace, tenant string) {
 	t.Helper()
 	permit := encode(map[string]any{"metadata": map[string]any{"labels": map[string]any{v1alpha1.LabelAdoptableBy: tenant}}})
 	w.must(t, w.as(t, platformUser).Patch(t.Context(), ns.DeepCopy(), client.RawPatch(types.MergePatchType, permit)))
-	w.allows(t, apply(t.Context(), w.operator(t), w.born(tenant, ns.Name)))
+	w.allows(t, apply(t.Context(), w.operator(t), w.born(t, tenant, ns.Name)))
 }
 
 // UID reuse: what belonged to a tenant of the same name is not inherited.
 func TestTenantRecreatedUnderTheSameNameInherits(t *testing.T) {
 	w := newWorld(t)
 	ns := w.bareNamespace(t, "acme")
-	again := w.born("acme", ns.Name)
+	again := w.born(t, "acme", ns.Name)
 	again.Annotations[v1alpha1.AnnotationTenantUID] = "11111111-1111-1111-1111-111111111111"
 	w.refuses(t, ns, "belongs to one life of tenant", func(ctx context.Context) error { return apply(ctx, w.operator(t), again) })
 
@@ -235,16 +228,16 @@ func TestOperatorGrantsWhatNoTenantMayHave(t *testing.T) {
 		"impersonation":             role("", "serviceaccounts", "impersonate"),
 		"cluster-admin":             binding("ClusterRole", "cluster-admin", user),
 		"a role others change":      binding("ClusterRole", "view", user),
-		"rights for system:masters": binding("Role", "aether-admin", group("system:masters")),
-		"rights for everybody":      binding("Role", "aether-admin", group("system:unauthenticated")),
-		"rights for all accounts":   binding("Role", "aether-admin", group("system:serviceaccounts")),
-		"rights for a system user":  binding("Role", "aether-admin", rbacv1.Subject{APIGroup: rbacv1.GroupName, Kind: "User", Name: "system:node:n1"}),
-		"rights for an account as user": binding("Role", "aether-admin", rbacv1.Subject{
+		"rights for system:masters": binding("Role", "admin", group("system:masters")),
+		"rights for everybody":      binding("Role", "admin", group("system:unauthenticated")),
+		"rights for all accounts":   binding("Role", "admin", group("system:serviceaccounts")),
+		"rights for a system user":  binding("Role", "admin", rbacv1.Subject{APIGroup: rbacv1.GroupName, Kind: "User", Name: "system:node:n1"}),
+		"rights for an account as user": binding("Role", "admin", rbacv1.Subject{
 			APIGroup: rbacv1.GroupName, Kind: "User", Name: operatorUser,
 		}),
-		"rights for itself":        binding("Role", "aether-admin", account(v1alpha1.SystemNamespace, "namespace-operator")),
-		"rights for Flux":          binding("Role", "aether-admin", account("flux-system", "kustomize-controller")),
-		"rights for kube-system's": binding("Role", "aether-admin", account("kube-system", "default")),
+		"rights for itself":        binding("Role", "admin", account(v1alpha1.SystemNamespace, "namespace-operator")),
+		"rights for Flux":          binding("Role", "admin", account("flux-system", "kustomize-controller")),
+		"rights for kube-system's": binding("Role", "admin", account("kube-system", "default")),
 	} {
 		t.Run(what, func(t *testing.T) {
 			w.refuses(t, attempt, "a tenant's role cannot hold|must be a Role of the Namespace|cannot be of the system", func(ctx context.Context) error {
@@ -253,7 +246,7 @@ func TestOperatorGrantsWhatNoTenantMayHave(t *testing.T) {
 		})
 	}
 	w.allows(t, operator.Create(t.Context(), role("", "pods", "list")))
-	w.allows(t, operator.Create(t.Context(), binding("Role", "aether-admin", account(ns.Name, "deploy"))))
+	w.allows(t, operator.Create(t.Context(), binding("Role", "admin", account(ns.Name, "deploy"))))
 }
 
 func TestOperatorsOwnRBACIsLeast(t *testing.T) {

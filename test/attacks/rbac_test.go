@@ -151,7 +151,7 @@ func TestTenantAdminGivesRightsAway(t *testing.T) {
 	ns := w.namespace(t, "acme")
 	stranger := &rbacv1.RoleBinding{
 		ObjectMeta: metav1.ObjectMeta{Name: "everyone", Namespace: ns.Name},
-		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "aether-admin"},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "admin"},
 		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: "Group", Name: "system:unauthenticated"}},
 	}
 	w.refuses(t, stranger, "cannot create resource", func(ctx context.Context) error { return w.as(t, tenantAdmin).Create(ctx, stranger.DeepCopy()) })

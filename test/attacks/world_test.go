@@ -155,7 +155,7 @@ func (w *world) namespace(t *testing.T, tenant string) *corev1.Namespace {
 func (w *world) sealedNamespace(t *testing.T, tenant string) *corev1.Namespace {
 	t.Helper()
 	ns := w.bareNamespace(t, tenant)
-	for _, o := range children(tenant, ns.Name) {
+	for _, o := range children(t, tenant, ns.Name) {
 		w.apply(t, w.operator(t), o)
 	}
 	return ns
@@ -164,19 +164,7 @@ func (w *world) sealedNamespace(t *testing.T, tenant string) *corev1.Namespace {
 // bareNamespace is a namespace as it is born.
 func (w *world) bareNamespace(t *testing.T, tenant string) *corev1.Namespace {
 	t.Helper()
-	ns := &corev1.Namespace{
-		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Namespace"},
-		ObjectMeta: metav1.ObjectMeta{
-			Name: fmt.Sprintf("%s-n%d", tenant, count.Add(1)),
-			Labels: map[string]string{
-				v1alpha1.LabelTenant:                 tenant,
-				v1alpha1.LabelManagedBy:              v1alpha1.ManagedBy,
-				v1alpha1.LabelSealed:                 "true",
-				"pod-security.kubernetes.io/enforce": "restricted",
-			},
-			Annotations: map[string]string{v1alpha1.AnnotationTenantUID: w.uids[tenant]},
-		},
-	}
+	ns := w.born(t, tenant, fmt.Sprintf("%s-n%d", tenant, count.Add(1)))
 	w.apply(t, w.operator(t), ns)
 	return ns
 }
