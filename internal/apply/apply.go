@@ -136,14 +136,14 @@ func (a *Applier) Repair(ctx context.Context, o *unstructured.Unstructured, want
 	return answer, nil
 }
 
-// Label sets labels of an object of ours, at the price of a small patch. The
-// fields stay the owner's.
-func (a *Applier) Label(ctx context.Context, o *unstructured.Unstructured, uid types.UID, labels map[string]string) (*unstructured.Unstructured, error) {
+// Label sets labels of an object of ours that still has a resource version, at
+// the price of a small patch. The fields stay the owner's.
+func (a *Applier) Label(ctx context.Context, o *unstructured.Unstructured, version string, labels map[string]string) (*unstructured.Unstructured, error) {
 	client, err := a.resource(o)
 	if err != nil {
 		return nil, err
 	}
-	body, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": uid, "labels": labels}})
+	body, err := json.Marshal(map[string]any{"metadata": map[string]any{"resourceVersion": version, "labels": labels}})
 	if err != nil {
 		return nil, err
 	}
@@ -152,19 +152,6 @@ func (a *Applier) Label(ctx context.Context, o *unstructured.Unstructured, uid t
 		return nil, cannot("label", o, err)
 	}
 	return answer, nil
-}
-
-// Get reads an object as it is.
-func (a *Applier) Get(ctx context.Context, o *unstructured.Unstructured) (*unstructured.Unstructured, error) {
-	client, err := a.resource(o)
-	if err != nil {
-		return nil, err
-	}
-	live, err := client.Get(ctx, o.GetName(), metav1.GetOptions{})
-	if err != nil {
-		return nil, cannot("get", o, err)
-	}
-	return live, nil
 }
 
 // Delete removes the object of that very UID, if it is still there. A Flux

@@ -28,7 +28,7 @@ func (e *entry) isNamespace() bool { return e.kind.gvk.GroupKind() == NamespaceK
 
 func (e *entry) object() Object {
 	return Object{
-		Kind: e.kind.gvk, Name: e.name, UID: e.uid, Hash: e.hash,
+		Kind: e.kind.gvk, Name: e.name, UID: e.uid, Hash: e.hash, Version: strconv.FormatUint(e.version, 10),
 		Seen: e.seen, Pending: e.wanted != 0, Terminating: e.terminating, Namespace: e.namespace,
 	}
 }

@@ -27,6 +27,8 @@ type Object struct {
 	Name string
 	UID  types.UID
 	Hash Hash
+	// Version is the resource version that was seen last.
+	Version string
 	// Seen is whether the object was there when the cluster was last heard of.
 	Seen bool
 	// Pending is whether a write of ours has not come back yet: the rest of what

@@ -1,0 +1,70 @@
+package namespace
+
+import (
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
+
+	"github.com/aetherplatform/aether/api/v1alpha1"
+)
+
+// memory is what this process has done for one namespace and cannot read back
+// yet. Losing it costs some applies that change nothing. One reconcile of a
+// namespace runs at a time, so it needs no lock.
+type memory struct {
+	uid types.UID
+	// version of the TenantNamespace after our last write of it.
+	version string
+	// applied entries that the status does not have yet, by ID.
+	applied map[string]v1alpha1.InventoryEntry
+	// since when only our own writes are waited for; zero when nothing is.
+	since time.Time
+	// working is set while something was applied and it was not Ready since.
+	working bool
+	// counted is the generation whose way to Ready was measured.
+	counted int64
+}
+
+// ahead is whether what the cache holds is older than what was written.
+func (m *memory) ahead(tn *v1alpha1.TenantNamespace) bool {
+	if m.version == "" {
+		return false
+	}
+	order, err := resourceversion.CompareResourceVersion(tn.ResourceVersion, m.version)
+	return err == nil && order < 0
+}
+
+// remember keeps an entry until the status has it.
+func (m *memory) remember(e v1alpha1.InventoryEntry) {
+	if m.applied == nil {
+		m.applied = map[string]v1alpha1.InventoryEntry{}
+	}
+	m.applied[e.ID] = e
+}
+
+// memories are those of all namespaces.
+type memories struct {
+	mu     sync.Mutex
+	byName map[string]*memory
+}
+
+func (m *memories) of(tn *v1alpha1.TenantNamespace) *memory {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.byName == nil {
+		m.byName = map[string]*memory{}
+	}
+	if known := m.byName[tn.Name]; known != nil && known.uid == tn.UID {
+		return known
+	}
+	m.byName[tn.Name] = &memory{uid: tn.UID}
+	return m.byName[tn.Name]
+}
+
+func (m *memories) forget(name string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.byName, name)
+}

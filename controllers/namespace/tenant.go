@@ -1,0 +1,150 @@
+package namespace
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/aetherplatform/aether/api/v1alpha1"
+	"github.com/aetherplatform/aether/internal/tenancy"
+)
+
+// TenantReconciler sums up a tenant's namespaces. It changes none of them.
+type TenantReconciler struct {
+	client.Client
+	now func() time.Time
+}
+
+// Reconcile sums up one tenant.
+func (r *TenantReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	t := &v1alpha1.Tenant{}
+	if err := r.Get(ctx, req.NamespacedName, t); err != nil {
+		if apierrors.IsNotFound(err) {
+			forgetTenant(req.Name)
+			return ctrl.Result{}, nil
+		}
+		return ctrl.Result{}, fmt.Errorf("cannot get Tenant: %w", err)
+	}
+	all, err := namespacesBy(ctx, r, indexTenant, t.Name)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	var tenants v1alpha1.TenantList
+	if err := r.List(ctx, &tenants, client.UnsafeDisableDeepCopy); err != nil {
+		return ctrl.Result{}, fmt.Errorf("cannot list Tenants: %w", err)
+	}
+
+	before := t.DeepCopy()
+	counts, late := count(all)
+	t.Status.ObservedGeneration = t.Generation
+	t.Status.Namespaces = counts
+	t.Status.Summary = fmt.Sprintf("%d/%d", counts.Ready, counts.Total)
+	t.Status.Used = used(all, func(name string) *v1alpha1.NamespaceProfile {
+		p := &v1alpha1.NamespaceProfile{}
+		if found, _ := get(ctx, r, name, p); !found {
+			return nil
+		}
+		return p
+	})
+	ready, working, stuck := verdict(t, counts, late, prefixHolder(t, tenants.Items))
+	setConditions(&t.Status.Conditions, t.Generation, metav1.NewTime(r.now()), ready, working, stuck)
+	measureTenant(t.Name, counts)
+
+	if equality.Semantic.DeepEqual(before.Status, t.Status) {
+		return ctrl.Result{}, nil
+	}
+	err = r.Status().Patch(ctx, t, client.MergeFrom(before), client.FieldOwner(v1alpha1.FieldOwnerNamespace))
+	if client.IgnoreNotFound(err) != nil {
+		return ctrl.Result{}, fmt.Errorf("cannot write status: %w", err)
+	}
+	return ctrl.Result{}, nil
+}
+
+// count sums up namespaces, and names those that are neither ready nor removed.
+func count(all []*v1alpha1.TenantNamespace) (v1alpha1.NamespaceCounts, []string) {
+	var c v1alpha1.NamespaceCounts
+	var late []string
+	for _, tn := range all {
+		c.Total++
+		_, removed := tn.Annotations[v1alpha1.AnnotationRemovedAt]
+		switch {
+		case removed:
+			c.Removed++
+		case isReady(tn):
+			c.Ready++
+		default:
+			late = append(late, tn.Name)
+		}
+	}
+	slices.Sort(late)
+	return c, late
+}
+
+// isReady is whether a namespace is Ready as of its newest spec.
+func isReady(tn *v1alpha1.TenantNamespace) bool {
+	return tn.Status.ObservedGeneration == tn.Generation && meta.IsStatusConditionTrue(tn.Status.Conditions, v1alpha1.ConditionReady)
+}
+
+// used is the sum of the quotas that namespaces have.
+func used(all []*v1alpha1.TenantNamespace, profile func(string) *v1alpha1.NamespaceProfile) corev1.ResourceList {
+	sum := corev1.ResourceList{}
+	for _, tn := range all {
+		p := profile(tn.Spec.Profile)
+		if p == nil {
+			continue
+		}
+		quota, err := tenancy.QuotaOf(tn, p)
+		if err != nil {
+			continue
+		}
+		for name, q := range quota {
+			total := sum[name]
+			for range max(1, len(tn.Spec.Clusters)) {
+				total.Add(q)
+			}
+			sum[name] = total
+		}
+	}
+	if len(sum) == 0 {
+		return nil
+	}
+	return sum
+}
+
+func verdict(t *v1alpha1.Tenant, c v1alpha1.NamespaceCounts, late []string, holder *v1alpha1.Tenant) (ready metav1.Condition, working, stuck bool) {
+	ready = metav1.Condition{Type: v1alpha1.ConditionReady}
+	switch {
+	case holder != nil:
+		ready.Status, ready.Reason, ready.Message = metav1.ConditionFalse, v1alpha1.ReasonPrefixTaken, prefixTaken(t, holder)
+		return ready, false, true
+	case len(late) > 0:
+		ready.Status, ready.Reason = metav1.ConditionUnknown, v1alpha1.ReasonNamespacesNotReady
+		ready.Message = fmt.Sprintf("Waiting for %d of %d namespaces: %s", len(late), c.Total-c.Removed, listed(late))
+		return ready, true, false
+	case t.Spec.Cordoned:
+		ready.Status, ready.Reason, ready.Message = metav1.ConditionTrue, v1alpha1.ReasonCordoned, "Cordoned; "+namespacesText(c)
+	default:
+		ready.Status, ready.Reason, ready.Message = metav1.ConditionTrue, v1alpha1.ReasonReconciled, namespacesText(c)
+	}
+	return ready, false, false
+}
+
+func namespacesText(c v1alpha1.NamespaceCounts) string {
+	text := fmt.Sprintf("%d namespaces ready", c.Ready)
+	if c.Ready == 1 {
+		text = "1 namespace ready"
+	}
+	if c.Removed > 0 {
+		text += fmt.Sprintf(", %d removed and kept", c.Removed)
+	}
+	return text
+}
