@@ -61,7 +61,7 @@ type TenantNamespaceSpec struct {
 	//
 	// +optional
 	// +kubebuilder:validation:MaxProperties=32
-	// +kubebuilder:validation:XValidation:rule="self.all(k, !k.matches('^([^/]*[.])?(kubernetes[.]io|k8s[.]io|aetherplatform[.]cloud|cilium[.]io|fluxcd[.]io)/'))",message="labels of kubernetes.io, k8s.io, cilium.io, fluxcd.io and aetherplatform.cloud are set by the platform; use a prefix of your own, such as example.com/team"
+	// +kubebuilder:validation:XValidation:rule="self.all(k, !k.matches('(?i)^([^/]*[.])?(kubernetes[.]io|k8s[.]io|aetherplatform[.]cloud|cilium[.]io|fluxcd[.]io)/'))",message="labels of kubernetes.io, k8s.io, cilium.io, fluxcd.io and aetherplatform.cloud are set by the platform; use a prefix of your own, such as example.com/team"
 	Labels map[string]string `json:"labels,omitempty"`
 
 	// Annotations for the Namespace. Those of Aether, Kubernetes and the profile
@@ -69,7 +69,7 @@ type TenantNamespaceSpec struct {
 	//
 	// +optional
 	// +kubebuilder:validation:MaxProperties=32
-	// +kubebuilder:validation:XValidation:rule="self.all(k, !k.matches('^([^/]*[.])?(kubernetes[.]io|k8s[.]io|aetherplatform[.]cloud|cilium[.]io|fluxcd[.]io)/'))",message="annotations of kubernetes.io, k8s.io, cilium.io, fluxcd.io and aetherplatform.cloud are set by the platform; use a prefix of your own, such as example.com/team"
+	// +kubebuilder:validation:XValidation:rule="self.all(k, !k.matches('(?i)^([^/]*[.])?(kubernetes[.]io|k8s[.]io|aetherplatform[.]cloud|cilium[.]io|fluxcd[.]io)/'))",message="annotations of kubernetes.io, k8s.io, cilium.io, fluxcd.io and aetherplatform.cloud are set by the platform; use a prefix of your own, such as example.com/team"
 	Annotations map[string]string `json:"annotations,omitempty"`
 
 	// Access grants roles in this namespace, beside the tenant's owners.
