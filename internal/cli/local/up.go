@@ -62,7 +62,7 @@ func up(ctx context.Context, o *UpOptions) error {
 		return o.explain(ctx, err, nil)
 	}
 	outcome, err := o.await(ctx, platform)
-	if err != nil && !errors.Is(err, context.DeadlineExceeded) {
+	if err != nil && (outcome == nil || !errors.Is(err, context.DeadlineExceeded)) {
 		return o.explain(ctx, err, platform)
 	}
 
@@ -87,7 +87,12 @@ func (o *UpOptions) await(ctx context.Context, p *local.Platform) (*local.Outcom
 	}
 	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
 	defer cancel()
-	return p.Await(ctx, pushed.Revision())
+	outcome, err := p.Await(ctx, pushed.Revision())
+	if errors.Is(err, context.DeadlineExceeded) && !outcome.Read(pushed.Revision()) {
+		// No tenant is to blame for that.
+		return nil, p.Blame("namespace-operator", fmt.Errorf("it had not read the fleet after %s", o.Timeout))
+	}
+	return outcome, err
 }
 
 // explain says why there is no platform. Nothing runs any more when it returns.
