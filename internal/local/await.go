@@ -52,6 +52,9 @@ func (p *Platform) Await(ctx context.Context, revision string) (*Outcome, error)
 	err := poll(ctx, func() (bool, error) {
 		now, err := p.Look(ctx)
 		if err != nil {
+			if o != nil && ctx.Err() != nil {
+				err = context.Cause(ctx)
+			}
 			return false, err
 		}
 		o = now

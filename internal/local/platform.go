@@ -222,6 +222,15 @@ func (p *Platform) Revive(ctx context.Context) error {
 	return nil
 }
 
+// Blame makes an error of one process's, so that its log is read.
+func (p *Platform) Blame(name string, err error) error {
+	process, unknown := p.process(name)
+	if unknown != nil {
+		return err
+	}
+	return &ProcessError{Name: name, Log: process.Log, Err: err}
+}
+
 func (p *Platform) process(name string) (*Process, error) {
 	for _, process := range p.Processes {
 		if process.Name == name {

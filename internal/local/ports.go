@@ -3,6 +3,7 @@ package local
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"strconv"
 )
@@ -34,26 +35,23 @@ func PortsFrom(base int) Ports {
 	return p
 }
 
-// FreePorts are ten ports that nobody listens on now, for tests that run beside
-// one another.
+// FreePorts are ten ports in a row that nobody listens on now, for tests that run
+// beside one another.
 func FreePorts() (Ports, error) {
+	const first, last, tries = 20000, 30000, 100
 	var p Ports
-	var held []net.Listener
-	defer func() {
-		for _, l := range held {
-			_ = l.Close()
+	var err error
+	for range tries {
+		p = PortsFrom(first + rand.IntN((last-first)/10)*10)
+		if err = p.free(); err == nil {
+			return p, nil
 		}
-	}()
-	for _, port := range p.each() {
-		l, err := net.Listen("tcp", loopback(0))
-		if err != nil {
-			return p, fmt.Errorf("cannot find a free port: %w", err)
-		}
-		held = append(held, l)
-		*port.number = l.Addr().(*net.TCPAddr).Port
 	}
-	return p, nil
+	return p, fmt.Errorf("cannot find ten free ports between %d and %d: %w", first, last, err)
 }
+
+// Base is the first of the ports.
+func (p *Ports) Base() int { return *p.each()[0].number }
 
 type port struct {
 	number  *int
