@@ -78,11 +78,11 @@ var gitAttacks = map[string]struct {
 	"a name with a Cyrillic letter":              {"it looks like another's", one("acme/x.yaml", file(evilNamespace, "acme-wеb", "acme"))},
 	"a name that climbs":                         {"names become paths", one("acme/x.yaml", file(evilNamespace, "acme-../globex", "acme"))},
 
-	"the prefix of another tenant": {"capsule#2058", one("acme/tenant.yaml", file(evilTenant+"spec: {namespaces: {prefix: globex-}}\n", "acme"))},
-	"a prefix within another's":    {"foo- and foo-bar-", one("acme/tenant.yaml", file(evilTenant+"spec: {namespaces: {prefix: globex-x-}}\n", "acme"))},
-	"a prefix around another's":    {"everything with a g", one("acme/tenant.yaml", file(evilTenant+"spec: {namespaces: {prefix: g-}}\n", "acme"))},
-	"the prefix of the system":     {"kube-", one("acme/tenant.yaml", file(evilTenant+"spec: {namespaces: {prefix: kube-}}\n", "acme"))},
-	"an empty prefix":              {"every name begins with it", one("acme/tenant.yaml", file(evilTenant+"spec: {namespaces: {prefix: \"-\"}}\n", "acme"))},
+	"the prefix of another tenant":       {"capsule#2058", one("acme/tenant.yaml", file(evilTenant+"spec: {namespaces: {prefix: globex-}}\n", "acme"))},
+	"a prefix within another's":          {"foo- and foo-bar-", one("acme/tenant.yaml", file(evilTenant+"spec: {namespaces: {prefix: globex-x-}}\n", "acme"))},
+	"a newcomer inside another's prefix": {"foo-bar beside foo: the incumbent stays", one("globex-x/tenant.yaml", file(evilTenant, "globex-x"))},
+	"the prefix of the system":           {"kube-", one("acme/tenant.yaml", file(evilTenant+"spec: {namespaces: {prefix: kube-}}\n", "acme"))},
+	"an empty prefix":                    {"every name begins with it", one("acme/tenant.yaml", file(evilTenant+"spec: {namespaces: {prefix: \"-\"}}\n", "acme"))},
 
 	"a ClusterRoleBinding":        {"CVE-2026-22872", one("acme/x.yaml", file("apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRoleBinding\nmetadata: {name: x}\nroleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: cluster-admin}\n"))},
 	"a RoleBinding":               {"tenants commit specs, not objects", one("acme/x.yaml", file("apiVersion: rbac.authorization.k8s.io/v1\nkind: RoleBinding\nmetadata: {name: x, namespace: globex-bill}\nroleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: cluster-admin}\n"))},

@@ -283,3 +283,15 @@ func TestOperatorsOwnRBACIsLeast(t *testing.T) {
 		t.Run(what, func(t *testing.T) { w.refuses(t, ns, "cannot", attempt) })
 	}
 }
+
+// A backup holds the labels of the life that was backed up.
+func TestRestoreFromABackupBringsATenantsLabelsBack(t *testing.T) {
+	w := newWorld(t)
+	restored := w.born(t, "acme", "acme-restored")
+	restored.Labels[v1alpha1.LabelSealed] = "false"
+	w.refuses(t, restored, "only Aether sets", func(ctx context.Context) error { return w.as(t, clusterAdmin).Create(ctx, restored.DeepCopy()) })
+
+	bare := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: restored.Name, Labels: map[string]string{v1alpha1.LabelAdoptableBy: "acme"}}}
+	w.allows(t, w.as(t, clusterAdmin).Create(t.Context(), bare))
+	w.allows(t, apply(t.Context(), w.operator(t), w.born(t, "acme", restored.Name)))
+}
