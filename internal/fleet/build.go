@@ -188,7 +188,7 @@ func (p *plan) lay(u *unit, stack []*unit, reached map[*unit]bool) {
 	rewritten, err := json.Marshal(out)
 	if err != nil {
 		p.failed = true
-		p.fail(u.file, 0, "cannot be built: "+oneLine(err.Error()))
+		p.fail(u.file, 0, "cannot be built: "+err.Error())
 	}
 	p.work += len(rewritten)
 	_ = p.fs.WriteFile(p.dir(u)+"/kustomization.yaml", rewritten)
@@ -240,7 +240,7 @@ func (p *plan) patch(file string, data []byte, report fault) (text string, ok bo
 		}
 		encoded, err := json.Marshal(content)
 		if err != nil {
-			fail(doc.line(), "cannot be read: "+oneLine(err.Error()))
+			fail(doc.line(), "cannot be read: "+err.Error())
 		}
 		parts = append(parts, string(encoded))
 	}
@@ -271,7 +271,7 @@ func (p *plan) resource(file string) []source {
 		content, _ := w.walk(doc.root, nil, nil).(map[string]any)
 		text, err := json.Marshal(content)
 		if err != nil {
-			f.at("", "cannot be read: "+oneLine(err.Error()))
+			f.at("", "cannot be read: "+err.Error())
 		}
 		p.failed = p.failed || f.count > 0
 		out = append(out, source{doc, string(text)})
@@ -318,7 +318,6 @@ var laidFile = regexp.MustCompile(`(?:\.\.)?/?u(\d+)(/f\d+\.yaml)?`)
 
 // translate writes the tenant's paths into what Kustomize says.
 func (p *plan) translate(message string) string {
-	message = oneLine(message)
 	byDir := map[string]*unit{}
 	for u := range p.number {
 		byDir[p.dir(u)] = u

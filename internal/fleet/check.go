@@ -97,7 +97,7 @@ func (l *lines) problem(tenant string, at Position, doc int, field, message stri
 			at.Line = d.lineOf(field)
 		}
 	}
-	return &Error{Position: at, Tenant: tenant, Message: field + ": " + message}
+	return &Error{Position: at, Tenant: tenant, Message: oneLine(field + ": " + message)}
 }
 
 func (c *checker) checkOwner() {

@@ -104,7 +104,7 @@ func (r *reader) fail(file string, line int, message string) {
 		r.more++
 		return
 	}
-	message = credentials.ReplaceAllString(message, "$1…@") // messages reach statuses and logs
+	message = credentials.ReplaceAllString(oneLine(message), "$1…@") // it reaches statuses and logs
 	r.errs = append(r.errs, &Error{Position: Position{File: file, Line: line}, Tenant: r.name, Message: message})
 }
 

@@ -109,9 +109,9 @@ func checkText(data []byte) (line int, message string) {
 func syntaxError(err error, data []byte) (line int, message string) {
 	var at *yaml.LoadError
 	if !errors.As(err, &at) {
-		return 0, "is not YAML: " + oneLine(err.Error())
+		return 0, "is not YAML: " + err.Error()
 	}
-	line, message = at.Mark.Line, "is not YAML: "+oneLine(at.Message)
+	line, message = at.Mark.Line, "is not YAML: "+at.Message
 	if lines := bytes.Split(data, []byte("\n")); line > 0 && line <= len(lines) {
 		text := lines[line-1]
 		indent := text[:len(text)-len(bytes.TrimLeft(text, " \t"))]

@@ -161,9 +161,9 @@ func (f *findings) schemaError(known *kindSchema, err *field.Error, spared map[s
 			f.at(path, message)
 			return
 		}
-		f.at("", oneLine(err.Detail))
+		f.at("", err.Detail)
 	default:
-		f.at(err.Field, oneLine(strings.ReplaceAll(err.ErrorBody(), err.Field+" in body ", "")))
+		f.at(err.Field, strings.ReplaceAll(err.ErrorBody(), err.Field+" in body ", ""))
 	}
 }
 
@@ -181,7 +181,7 @@ func dropOrigin(content map[string]any) {
 // adds it to those of its kind if it is without fault.
 func keep[T metav1.Object](f *findings, content map[string]any, list []*Object[T], value T, check func(*findings, T)) []*Object[T] {
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(content, value); err != nil {
-		f.at("", "cannot be read: "+oneLine(err.Error()))
+		f.at("", "cannot be read: "+err.Error())
 		return list
 	}
 	checkMeta(f, value)

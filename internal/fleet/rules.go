@@ -233,14 +233,14 @@ func (f *findings) annotations(at string, annotations map[string]string) {
 		}
 	}
 	if err := apivalidation.ValidateAnnotationsSize(annotations); err != nil {
-		f.at(at, oneLine(err.Error())+"; shorten them")
+		f.at(at, err.Error()+"; shorten them")
 	}
 }
 
 // withoutExamples leaves out the regular expression of a message of Kubernetes'.
 func withoutExamples(detail string) string {
 	text, _, _ := strings.Cut(detail, " (e.g. ")
-	return oneLine(text)
+	return text
 }
 
 func (f *findings) objectName(at, name string) {
