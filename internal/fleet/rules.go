@@ -146,6 +146,9 @@ func checkProfile(f *findings, p *v1alpha1.NamespaceProfile) {
 			case len(rule.APIGroups) == 0 || len(rule.Resources) == 0:
 				f.at(at, "names no resources; write apiGroups and resources")
 			}
+			if field, message := unbounded(rule); field != "" {
+				f.at(at+field, message)
+			}
 		}
 	}
 	f.labels("spec.labels", p.Spec.Labels)
