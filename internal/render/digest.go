@@ -30,10 +30,10 @@ var provenance = setOf(v1alpha1.AnnotationDigest, v1alpha1.AnnotationRevision, v
 func digest(encoded []byte) string {
 	sum := sha256.Sum256(encoded)
 	const prefix = "sha256:"
-	out := make([]byte, len(prefix)+hex.EncodedLen(len(sum)))
-	copy(out, prefix)
+	var out [len(prefix) + 2*sha256.Size]byte
+	copy(out[:], prefix)
 	hex.Encode(out[len(prefix):], sum[:])
-	return string(out)
+	return string(out[:])
 }
 
 // The encoding: every value begins with a byte for its type and knows its own
