@@ -45,7 +45,7 @@ func (p *Platform) gitea(ctx context.Context, program string) (*Process, error) 
 			out, err := exec.CommandContext(ctx, program, append([]string{"--config", config}, args...)...).CombinedOutput()
 			if err != nil {
 				_ = os.WriteFile(log, out, 0o600)
-				return &ProcessError{Name: "gitea", Log: log, Err: fmt.Errorf("`gitea %s`: %w", strings.Join(args[:1], " "), err)}
+				return &ProcessError{Name: "gitea", Log: log, End: tail(log), Err: fmt.Errorf("`gitea %s`: %w", strings.Join(args[:1], " "), err)}
 			}
 		}
 		return nil

@@ -222,14 +222,17 @@ func (p *Platform) Revive(ctx context.Context) error {
 	return nil
 }
 
-// Blame makes an error of one process's, so that its log is read.
+// Blame makes an error one process's, so that its log is read.
 func (p *Platform) Blame(name string, err error) error {
 	process, unknown := p.process(name)
 	if unknown != nil {
 		return err
 	}
-	return &ProcessError{Name: name, Log: process.Log, Err: err}
+	return process.failed(err)
 }
+
+// Tail is the end of a process's log.
+func (p *Platform) Tail(name string) string { return tail(filepath.Join(p.Logs(), name+".log")) }
 
 func (p *Platform) process(name string) (*Process, error) {
 	for _, process := range p.Processes {

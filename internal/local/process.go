@@ -141,7 +141,7 @@ func (p *Process) awaitHealth(ctx context.Context, trust *tls.Config) error {
 	var last error
 	for {
 		if !p.alive() {
-			return &ProcessError{Name: p.Name, Log: p.Log, Err: errors.New("it ended")}
+			return p.failed(errors.New("it ended"))
 		}
 		if last = p.healthy(ctx, trust); last == nil {
 			return nil
@@ -152,7 +152,7 @@ func (p *Process) awaitHealth(ctx context.Context, trust *tls.Config) error {
 			if errors.Is(cause, context.Canceled) {
 				return cause
 			}
-			return &ProcessError{Name: p.Name, Log: p.Log, Err: fmt.Errorf("%w: %w", cause, last)}
+			return p.failed(fmt.Errorf("%w: %w", cause, last))
 		case <-tick.C:
 		}
 	}
@@ -184,11 +184,18 @@ func (p *Process) healthy(ctx context.Context, trust *tls.Config) error {
 	return nil
 }
 
+// failed is an error of the process, with what its log says now.
+func (p *Process) failed(err error) *ProcessError {
+	return &ProcessError{Name: p.Name, Log: p.Log, End: tail(p.Log), Err: err}
+}
+
 // ProcessError is a program that did not do its part.
 type ProcessError struct {
 	Name string
 	Log  string
-	Err  error
+	// End is the last lines of the log, before the program was ended.
+	End string
+	Err error
 }
 
 // Error names the program and its log.
@@ -199,23 +206,26 @@ func (e *ProcessError) Error() string {
 // Unwrap returns why.
 func (e *ProcessError) Unwrap() error { return e.Err }
 
-// tailed bounds what is read of the end of a log, in bytes.
-const tailed = 64 << 10
+// What is read of the end of a log, and what is shown of it.
+const (
+	tailBytes = 64 << 10
+	tailLines = 20
+)
 
-// Tail is the last lines of the program's log.
-func (e *ProcessError) Tail(lines int) string {
-	file, err := os.Open(e.Log)
+// tail is the last lines of a file; it is empty where there is none.
+func tail(path string) string {
+	file, err := os.Open(path)
 	if err != nil {
 		return ""
 	}
 	defer func() { _ = file.Close() }()
-	if info, err := file.Stat(); err == nil && info.Size() > tailed {
-		_, _ = file.Seek(-tailed, io.SeekEnd) // the whole file is as good
+	if info, err := file.Stat(); err == nil && info.Size() > tailBytes {
+		_, _ = file.Seek(-tailBytes, io.SeekEnd) // the whole file is as good
 	}
-	data, err := io.ReadAll(io.LimitReader(file, tailed))
+	data, err := io.ReadAll(io.LimitReader(file, tailBytes))
 	if err != nil {
 		return ""
 	}
 	all := strings.Split(string(bytes.TrimSpace(data)), "\n")
-	return strings.Join(all[max(0, len(all)-lines):], "\n")
+	return strings.Join(all[max(0, len(all)-tailLines):], "\n")
 }

@@ -60,7 +60,7 @@ func startWorld(t *testing.T, fleet string) *world {
 	if err != nil {
 		var process *local.ProcessError
 		if errors.As(err, &process) {
-			t.Logf("the end of its log:\n%s", process.Tail(30))
+			t.Logf("the end of its log:\n%s", process.End)
 		}
 		t.Fatalf("cannot start the platform: %v", err)
 	}
@@ -80,8 +80,7 @@ func startWorld(t *testing.T, fleet string) *world {
 // tellLogs shows the end of the logs that say why namespaces are not ready.
 func (w *world) tellLogs() {
 	for _, name := range []string{"namespace-operator", "source-controller"} {
-		end := (&local.ProcessError{Log: filepath.Join(w.Logs(), name+".log")}).Tail(20)
-		w.Logf("the end of the log of %s:\n%s", name, end)
+		w.Logf("the end of the log of %s:\n%s", name, w.Tail(name))
 	}
 }
 

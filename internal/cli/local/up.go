@@ -114,7 +114,7 @@ func (o *UpOptions) explain(ctx context.Context, err error, p *local.Platform) e
 	}
 	var process *local.ProcessError
 	if errors.As(err, &process) {
-		fmt.Fprintf(o.Err, "\nThe end of %s:\n  %s\n\n", short(process.Log), strings.ReplaceAll(process.Tail(20), "\n", "\n  "))
+		fmt.Fprintf(o.Err, "\nThe end of %s:\n  %s\n\n", short(process.Log), strings.ReplaceAll(process.End, "\n", "\n  "))
 	}
 	return failure(err)
 }
