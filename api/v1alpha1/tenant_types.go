@@ -253,10 +253,16 @@ type TenantStatus struct {
 // NamespaceCounts counts namespaces by state.
 type NamespaceCounts struct {
 	// Total is all of them, the removed ones included.
+	//
+	// +optional
 	Total int32 `json:"total"`
 	// Ready is how many are Ready.
+	//
+	// +optional
 	Ready int32 `json:"ready"`
 	// Removed is how many have left Git and are kept.
+	//
+	// +optional
 	Removed int32 `json:"removed"`
 }
 

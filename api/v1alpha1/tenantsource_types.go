@@ -161,8 +161,12 @@ type TenantSourceStatus struct {
 // TenantCounts counts tenants.
 type TenantCounts struct {
 	// Total is all tenant directories.
+	//
+	// +optional
 	Total int32 `json:"total"`
 	// Failed is how many have errors.
+	//
+	// +optional
 	Failed int32 `json:"failed"`
 }
 
