@@ -14,6 +14,8 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -226,10 +228,17 @@ func (r *Reconciler) announce(ctx context.Context, s *scope, units int) error {
 	return r.writeStatus(ctx, s)
 }
 
+// writeStatus sets the whole status with one server-side apply.
 func (r *Reconciler) writeStatus(ctx context.Context, s *scope) error {
-	from := s.ts.DeepCopy()
-	from.Status = s.written
-	err := r.Status().Patch(ctx, s.ts.DeepCopy(), client.MergeFrom(from), client.FieldOwner(v1alpha1.FieldOwnerSource))
+	status, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&s.ts.Status)
+	if err != nil {
+		return fmt.Errorf("cannot convert status: %w", err)
+	}
+	u := &unstructured.Unstructured{Object: map[string]any{"status": status}}
+	u.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind(v1alpha1.KindTenantSource))
+	u.SetNamespace(s.ts.Namespace)
+	u.SetName(s.ts.Name)
+	err = r.Status().Apply(ctx, client.ApplyConfigurationFromUnstructured(u), client.FieldOwner(v1alpha1.FieldOwnerSource), client.ForceOwnership)
 	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("cannot write status: %w", err)
 	}
