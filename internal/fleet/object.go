@@ -14,8 +14,9 @@ import (
 	"github.com/aetherplatform/aether/api/v1alpha1"
 )
 
-// originAnnotation is how Kustomize says where an object came from.
-const originAnnotation = "config.kubernetes.io/origin"
+// originAnnotation says during a build which document an object is made from.
+// Kustomize's own way costs the square of the patches.
+const originAnnotation = v1alpha1.LabelPrefix + "built-from"
 
 // kindsOf are the kinds that a directory may hold.
 func kindsOf(directory string) []string {
@@ -78,13 +79,13 @@ func (r *reader) object(doc *document) {
 	}
 	switch kind {
 	case v1alpha1.KindTenant:
-		r.tenants = keep(f, content, r.tenants, &v1alpha1.Tenant{}, checkTenant)
+		r.tenants = keep(f, known, content, r.tenants, &v1alpha1.Tenant{}, checkTenant)
 	case v1alpha1.KindTenantNamespace:
-		r.namespaces = keep(f, content, r.namespaces, &v1alpha1.TenantNamespace{}, checkNamespace)
+		r.namespaces = keep(f, known, content, r.namespaces, &v1alpha1.TenantNamespace{}, checkNamespace)
 	case v1alpha1.KindWorkloadCluster:
-		r.clusters = keep(f, content, r.clusters, &v1alpha1.WorkloadCluster{}, checkCluster)
+		r.clusters = keep(f, known, content, r.clusters, &v1alpha1.WorkloadCluster{}, checkCluster)
 	case v1alpha1.KindNamespaceProfile:
-		r.profiles = keep(f, content, r.profiles, &v1alpha1.NamespaceProfile{}, checkProfile)
+		r.profiles = keep(f, known, content, r.profiles, &v1alpha1.NamespaceProfile{}, checkProfile)
 	}
 }
 
@@ -179,8 +180,8 @@ func dropOrigin(content map[string]any) {
 
 // keep makes an object of checked content, checks what its schema cannot, and
 // adds it to those of its kind if it is without fault.
-func keep[T metav1.Object](f *findings, content map[string]any, list []*Object[T], value T, check func(*findings, T)) []*Object[T] {
-	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(content, value); err != nil {
+func keep[T metav1.Object](f *findings, known *kindSchema, content map[string]any, list []*Object[T], value T, check func(*findings, T)) []*Object[T] {
+	if err := known.decode(content, value); err != nil {
 		f.at("", "cannot be read: "+err.Error())
 		return list
 	}
@@ -190,6 +191,22 @@ func keep[T metav1.Object](f *findings, content map[string]any, list []*Object[T
 		return list
 	}
 	return append(list, &Object[T]{Value: value, Position: Position{File: f.doc.file, Line: f.doc.line()}, doc: f.doc.index})
+}
+
+// decode fills a typed object. Go types write parents that were left out
+// ("etcd: {}"), in which the API server would set further defaults; so they are
+// set once more.
+func (k *kindSchema) decode(content map[string]any, value any) error {
+	converter := runtime.DefaultUnstructuredConverter
+	if err := converter.FromUnstructured(content, value); err != nil {
+		return err
+	}
+	written, err := converter.ToUnstructured(value)
+	if err != nil {
+		return err
+	}
+	k.setDefaults(written)
+	return converter.FromUnstructured(written, value)
 }
 
 func byName[T metav1.Object](list []*Object[T]) {
