@@ -33,9 +33,11 @@ const (
 	MaxUnits = 100
 	// MaxBuiltObjects bounds the objects of one build.
 	MaxBuiltObjects = 500
-	// MaxBuildWork bounds the bytes of the patches and labels of one build times
-	// its objects: every patch may have to be tried on every object.
-	MaxBuildWork = 64 << 20
+	// MaxBuildChanges bounds the patches and labels of one build times its objects:
+	// each may have to be tried on every object. It is about a second of work.
+	MaxBuildChanges = 1_000
+	// MaxBuildBytes bounds the bytes of patches and labels times the objects.
+	MaxBuildBytes = 16 << 20
 	// buildTimeout is how long a build is waited for. The bounds above end a build
 	// long before; this is for the case that they do not.
 	buildTimeout = 20 * time.Second

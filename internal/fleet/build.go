@@ -83,7 +83,8 @@ type plan struct {
 	failed  bool
 	visits  int
 	objects int // each as often as it is built
-	work    int // bytes of patches and labels, each as often as they are used
+	changes int // patches and labels, each as often as they are used
+	work    int // their bytes, and those of their kustomizations
 }
 
 func (p *plan) build(reached map[*unit]bool) []*document {
@@ -99,8 +100,8 @@ func (p *plan) build(reached map[*unit]bool) []*document {
 	case p.objects > MaxBuiltObjects:
 		p.fail(p.root.file, 0, fmt.Sprintf("builds %d objects, more than %d; split it, or list plain files without it", p.objects, MaxBuiltObjects))
 		return nil
-	case p.objects*p.work > MaxBuildWork:
-		p.fail(p.root.file, 0, fmt.Sprintf("has %d bytes of patches and labels for %d objects, which is too much; patch less, or split it", p.work, p.objects))
+	case p.objects*p.changes > MaxBuildChanges || p.objects*p.work > MaxBuildBytes:
+		p.fail(p.root.file, 0, fmt.Sprintf("has %d patches and labels (%d KiB) for %d objects, which is too much; patch less, or split it", p.changes, p.work>>10, p.objects))
 		return nil
 	}
 	out, err := run(p.fs, p.dir(p.root))
@@ -139,10 +140,6 @@ func (p *plan) lay(u *unit, stack []*unit, reached map[*unit]bool) {
 	stack = append(stack, u)
 
 	out := maps.Clone(u.content)
-	out["buildMetadata"] = []any{types.OriginAnnotations}
-	if u.component {
-		delete(out, "buildMetadata") // the root's holds for all
-	}
 	var resources, components []any
 	files := 0
 	write := func(text string) string {
@@ -177,12 +174,13 @@ func (p *plan) lay(u *unit, stack []*unit, reached map[*unit]bool) {
 		default:
 			for _, doc := range p.resource(to.file) {
 				p.objects++
-				name := write(doc.text)
-				p.origins[p.dir(u)+"/"+name] = doc.document
-				resources = append(resources, name)
+				at := fmt.Sprintf("%s/f%d.yaml", p.dir(u), files)
+				p.origins[at] = doc.document
+				resources = append(resources, write(doc.from(at)))
 			}
 		}
 	}
+	p.changes += len(sliceOf(out["patches"])) + len(sliceOf(out["labels"]))
 	out["resources"], out["components"] = resources, components
 	out["patches"] = p.patches(u, patchFiles)
 	rewritten, err := json.Marshal(out)
@@ -247,10 +245,28 @@ func (p *plan) patch(file string, data []byte, report fault) (text string, ok bo
 	return strings.Join(parts, "\n---\n"), ok
 }
 
-// source is a document that Kustomize is given, and its text.
+// source is a document that Kustomize is given, and its content.
 type source struct {
 	*document
-	text string
+	content map[string]any
+}
+
+// from is the text of the document, with a note of where it is in the build.
+func (s source) from(at string) string {
+	metadata, _ := s.content["metadata"].(map[string]any)
+	if metadata != nil {
+		annotations, _ := metadata["annotations"].(map[string]any)
+		if annotations == nil {
+			annotations = map[string]any{}
+			metadata["annotations"] = annotations
+		}
+		annotations[originAnnotation] = at
+	}
+	text, err := json.Marshal(s.content)
+	if err != nil {
+		panic(err) // it holds what YAML can hold, and no more
+	}
+	return string(text)
 }
 
 // resource reads a file's documents, and writes each without aliases. Their kinds
@@ -269,12 +285,8 @@ func (p *plan) resource(file string) []source {
 		}
 		w := &walker{doc: doc, report: f.atLine}
 		content, _ := w.walk(doc.root, nil, nil).(map[string]any)
-		text, err := json.Marshal(content)
-		if err != nil {
-			f.at("", "cannot be read: "+err.Error())
-		}
 		p.failed = p.failed || f.count > 0
-		out = append(out, source{doc, string(text)})
+		out = append(out, source{doc, content})
 	}
 	return out
 }
@@ -283,17 +295,15 @@ func (p *plan) resource(file string) []source {
 func (p *plan) trace(doc *document) *document {
 	doc.builtBy = p.root.file
 	doc.origin = p.root.doc
-	if at := originPath(doc.root); at != "" {
-		if origin := p.origins[path.Join(p.dir(p.root), at)]; origin != nil {
-			doc.origin = origin
-		}
+	if origin := p.origins[noted(doc.root)]; origin != nil {
+		doc.origin = origin
 	}
 	doc.file, doc.index = doc.origin.file, doc.origin.index
 	return doc
 }
 
-// originPath is the path that Kustomize notes in an annotation.
-func originPath(root *yaml.Node) string {
+// noted is what a built document notes of where it is in the build.
+func noted(root *yaml.Node) string {
 	node := root
 	for _, key := range []string{"metadata", "annotations", originAnnotation} {
 		var value *yaml.Node
@@ -307,11 +317,7 @@ func originPath(root *yaml.Node) string {
 		}
 		node = value
 	}
-	var origin struct{ Path string }
-	if err := yaml.Unmarshal([]byte(node.Value), &origin); err != nil {
-		return ""
-	}
-	return origin.Path
+	return node.Value
 }
 
 var laidFile = regexp.MustCompile(`(?:\.\.)?/?u(\d+)(/f\d+\.yaml)?`)

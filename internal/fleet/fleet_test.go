@@ -264,6 +264,35 @@ func TestBuiltObjectsNameTheFileTheyComeFrom(t *testing.T) {
 	}
 }
 
+// Patches times objects is what a build costs, and a build cannot be stopped.
+func TestBuildsAreBounded(t *testing.T) {
+	many := func(n int) string {
+		var all strings.Builder
+		for i := range n {
+			fmt.Fprintf(&all, "%s---\n", namespace(fmt.Sprintf("acme-n%d", i), ""))
+		}
+		return all.String()
+	}
+	cases := map[string]struct {
+		objects, patches int
+		want             string
+	}{
+		"objects": {MaxBuiltObjects, 0, "acme/kustomization.yaml: builds 501 objects, more than 500; split it, or list plain files without it"},
+		"patches": {99, 11, "acme/kustomization.yaml: has 11 patches and labels (2 KiB) for 100 objects, which is too much; patch less, or split it"},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			got := says(NewParser().Parse(fleetOf(map[string]string{
+				"acme/web.yaml":           many(c.objects),
+				"acme/kustomization.yaml": "resources: [tenant.yaml, web.yaml]\npatches:\n" + strings.Repeat("- {target: {kind: Tenant}, patch: '[{op: add, path: /spec/cordoned, value: true}]'}\n", c.patches),
+			}), nil))
+			if diff := cmp.Diff([]string{c.want}, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
 func TestErrorsAreBounded(t *testing.T) {
 	var text strings.Builder
 	text.WriteString("a: 1\n---\n")

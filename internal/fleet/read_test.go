@@ -107,7 +107,7 @@ func TestArchiveBecomesTree(t *testing.T) {
 			below:   "tenants",
 			entries: []entry{regular("tenants/acme/a\nb: fine.yaml", "a: 1"), regular("tenants/acme/"+strings.Repeat("n", 600)+".yaml", "a: 1")},
 			want: Tree{
-				`acme/a\nb: fine.yaml`: {Refused: "has a name with characters that cannot be shown; rename it"},
+				`acme/a\nb: fine.yaml`:                                {Refused: "has a name with characters that cannot be shown; rename it"},
 				"acme/" + strings.Repeat("n", MaxPathBytes-8) + "...": {Refused: "has a path of more than 512 bytes; use shorter names"},
 			},
 		},
