@@ -167,8 +167,8 @@ func TestOperatorWritesOutOfItsPlace(t *testing.T) {
 		"a flux-system object":    {config("flux-system", ours), "into Namespaces of tenants only"},
 		"a plain namespace's":     {config("plain", ours), "into Namespaces of tenants only"},
 		"an aether-system object": {config(v1alpha1.SystemNamespace, ours), "into Namespaces of tenants only"},
-		"an unmarked object":      {config(ns.Name, nil), "carries aetherplatform.cloud/managed-by"},
-		"another tenant's mark":   {config(ns.Name, map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedBy, v1alpha1.LabelTenant: "globex"}), "the Namespace's own tenant"},
+		"an unmarked object":      {config(ns.Name, nil), "carries the label aetherplatform.cloud/managed-by"},
+		"another's mark":          {config(ns.Name, map[string]string{v1alpha1.LabelManagedBy: "helm"}), "carries the label aetherplatform.cloud/managed-by"},
 	} {
 		t.Run(what, func(t *testing.T) {
 			if attempt.want == "" {
