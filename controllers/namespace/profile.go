@@ -160,8 +160,8 @@ func (r *ProfileReconciler) report(ctx context.Context, p *v1alpha1.NamespacePro
 	setConditions(&p.Status.Conditions, p.Generation, metav1.NewTime(r.now()), ready, working, stuck)
 
 	if !equality.Semantic.DeepEqual(before.Status, p.Status) {
-		if err := r.Status().Patch(ctx, p, client.MergeFrom(before), client.FieldOwner(v1alpha1.FieldOwnerNamespace)); err != nil {
-			return ctrl.Result{}, client.IgnoreNotFound(fmt.Errorf("cannot write status: %w", err))
+		if _, err := writeStatus(ctx, r.Client, p, &p.Status); err != nil {
+			return ctrl.Result{}, err
 		}
 	}
 	switch {

@@ -15,6 +15,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -130,18 +132,39 @@ func (r *Reconciler) write(ctx context.Context, s *scope, outcome error) error {
 		s.memory.applied = nil
 		return nil
 	}
-	base := s.tn.DeepCopy()
-	base.Status = s.written
-	if err := r.Status().Patch(ctx, s.tn, client.MergeFrom(base), client.FieldOwner(v1alpha1.FieldOwnerNamespace)); err != nil {
-		if apierrors.IsNotFound(err) {
-			return nil
-		}
-		return fmt.Errorf("cannot write status: %w", err)
+	version, err := writeStatus(ctx, r.Client, s.tn, status)
+	if err != nil {
+		return err
 	}
-	s.written = *s.tn.Status.DeepCopy()
-	s.memory.version = s.tn.ResourceVersion
+	s.written = *status.DeepCopy()
+	s.memory.version = version
 	s.memory.applied = nil
 	return nil
+}
+
+// writeStatus applies a whole status to the very object that was read, and
+// returns the version that the object has since; "" when it is gone.
+func writeStatus(ctx context.Context, c client.Client, o client.Object, status any) (string, error) {
+	gvk, err := c.GroupVersionKindFor(o)
+	if err != nil {
+		return "", fmt.Errorf("cannot write status: %w", err)
+	}
+	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(status)
+	if err != nil {
+		return "", fmt.Errorf("cannot write status: %w", err)
+	}
+	u := &unstructured.Unstructured{Object: map[string]any{"status": content}}
+	u.SetGroupVersionKind(gvk)
+	u.SetName(o.GetName())
+	u.SetUID(o.GetUID())
+	err = c.Status().Apply(ctx, client.ApplyConfigurationFromUnstructured(u), client.FieldOwner(v1alpha1.FieldOwnerNamespace), client.ForceOwnership)
+	if apierrors.IsNotFound(err) {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("cannot write status: %w", err)
+	}
+	return u.GetResourceVersion(), nil
 }
 
 // conclude derives Ready, Reconciling, Stalled and Isolated.

@@ -62,11 +62,8 @@ func (r *TenantReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctr
 	if equality.Semantic.DeepEqual(before.Status, t.Status) {
 		return ctrl.Result{}, nil
 	}
-	err = r.Status().Patch(ctx, t, client.MergeFrom(before), client.FieldOwner(v1alpha1.FieldOwnerNamespace))
-	if client.IgnoreNotFound(err) != nil {
-		return ctrl.Result{}, fmt.Errorf("cannot write status: %w", err)
-	}
-	return ctrl.Result{}, nil
+	_, err = writeStatus(ctx, r.Client, t, &t.Status)
+	return ctrl.Result{}, err
 }
 
 // count sums up namespaces, and names those that are neither ready nor removed.
