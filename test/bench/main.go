@@ -1,0 +1,122 @@
+// Command bench measures what docs/benchmarks.md says, on a platform of its own:
+// how fast a fleet comes to be, how long a push takes and what it costs when so
+// many namespaces are present, and what an idle operator does.
+//
+// Every figure is measured against something in the same run: the first apply
+// against a plain client that applies the same objects to the same API server,
+// a push at one size against the same push at others.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/aetherplatform/aether/internal/local"
+)
+
+type options struct {
+	root   string
+	first  int
+	sizes  []int
+	pushes int
+	idle   time.Duration
+}
+
+func main() {
+	var o options
+	var sizes string
+	flag.StringVar(&o.root, "root", ".", "the checkout, with its bin/")
+	flag.IntVar(&o.first, "first", 1000, "namespaces of the first apply; 0 leaves it out")
+	flag.StringVar(&sizes, "sizes", "10,1000,10000", "numbers of namespaces to push at, rising")
+	flag.IntVar(&o.pushes, "pushes", 30, "pushes at each size")
+	flag.DurationVar(&o.idle, "idle", time.Minute, "how long the idle operator is watched at each size")
+	flag.Parse()
+	for size := range strings.SplitSeq(sizes, ",") {
+		n, err := strconv.Atoi(size)
+		if err != nil || n < namespacesPerTenant {
+			fmt.Fprintf(os.Stderr, "-sizes: %q is not a number of at least %d\n", size, namespacesPerTenant)
+			os.Exit(2)
+		}
+		o.sizes = append(o.sizes, n)
+	}
+
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	err := run(ctx, o)
+	stop()
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "cannot measure: %v\n", err)
+		os.Exit(1)
+	}
+}
+
+// run measures the first apply on one platform, and pushes on another.
+func run(ctx context.Context, o options) error {
+	if o.first > 0 {
+		if err := onPlatform(ctx, o, func(s *stage) error { return firstApply(ctx, s, o.first) }); err != nil {
+			return err
+		}
+	}
+	return onPlatform(ctx, o, func(s *stage) error {
+		for _, size := range o.sizes {
+			if err := pushes(ctx, s, size, o.pushes); err != nil {
+				return err
+			}
+			if err := idle(ctx, s, size, o.idle); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// stage is a platform that is measured.
+type stage struct {
+	*local.Platform
+	*checkout
+}
+
+// onPlatform starts a platform whose fleet holds one profile and no tenant, and
+// stops it afterwards.
+func onPlatform(ctx context.Context, o options, measure func(*stage) error) (err error) {
+	dir, err := os.MkdirTemp("", "aether-bench-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	ports, err := local.FreePorts()
+	if err != nil {
+		return err
+	}
+	seed := &checkout{dir: filepath.Join(dir, "seed")}
+	if err := seed.write(generate("seed", namespacesPerTenant)); err != nil {
+		return err
+	}
+	p, err := local.Start(ctx, local.Options{
+		Root: o.root, Dir: filepath.Join(dir, "platform"), Ports: ports, Fleet: filepath.Join(seed.dir, "tenants"),
+		Attached: true, Progress: os.Stderr, Now: time.Now,
+	})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, p.Stop()) }()
+	c, err := clone(ctx, p, filepath.Join(dir, "checkout"))
+	if err != nil {
+		return err
+	}
+	return measure(&stage{Platform: p, checkout: c})
+}
+
+// percentile of durations, by nearest rank.
+func percentile(all []time.Duration, percent int) time.Duration {
+	sorted := slices.Sorted(slices.Values(all))
+	return sorted[max(0, (len(sorted)*percent+99)/100-1)]
+}

@@ -1,0 +1,247 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"path"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/watch"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/aetherplatform/aether/api/v1alpha1"
+	"github.com/aetherplatform/aether/internal/fleet"
+)
+
+// firstApply compares Aether with a plain client that applies the same objects:
+// the plain client goes before and after it, since a server slows as it fills.
+func firstApply(ctx context.Context, s *stage, namespaces int) error {
+	if err := s.ready(ctx, namespacesPerTenant); err != nil {
+		return err
+	}
+	objects, before, err := plain(ctx, s.Config, generate("plain", namespaces))
+	if err != nil {
+		return err
+	}
+
+	start, err := used(s.Platform, "namespace-operator")
+	if err != nil {
+		return err
+	}
+	asked, err := requestsOf(ctx, s.Platform)
+	if err != nil {
+		return err
+	}
+	if err := s.write(generate("first", namespaces)); err != nil {
+		return err
+	}
+	if _, err := s.commit(ctx); err != nil {
+		return err
+	}
+	if err := s.push(ctx); err != nil {
+		return err
+	}
+	begin := time.Now()
+	if err := s.ready(ctx, namespaces+namespacesPerTenant); err != nil {
+		return err
+	}
+	took := time.Since(begin)
+	end, err := used(s.Platform, "namespace-operator")
+	if err != nil {
+		return err
+	}
+	askedAfter, err := requestsOf(ctx, s.Platform)
+	if err != nil {
+		return err
+	}
+
+	_, after, err := plain(ctx, s.Config, generate("again", namespaces))
+	if err != nil {
+		return err
+	}
+	rate := func(d time.Duration) float64 { return float64(objects) / d.Seconds() }
+	mean := (rate(before) + rate(after)) / 2
+	fmt.Printf("first apply of %d namespaces, %d objects (%.1f a namespace)\n", namespaces, objects, float64(objects)/float64(namespaces))
+	fmt.Printf("  plain client before      %6.1f s  %5.0f objects/s\n", before.Seconds(), rate(before))
+	fmt.Printf("  push returned → Ready    %6.1f s  %5.0f objects/s, %d writes, %.1f s CPU of the operator\n",
+		took.Seconds(), rate(took), askedAfter.since(asked).writes, (end.cpu - start.cpu).Seconds())
+	fmt.Printf("  plain client after       %6.1f s  %5.0f objects/s\n", after.Seconds(), rate(after))
+	fmt.Printf("  ratio                    %6.0f %%\n", 100*rate(took)/mean)
+	return nil
+}
+
+// pushes grows the fleet to a size and then pushes changes of one namespace.
+func pushes(ctx context.Context, s *stage, size, count int) error {
+	tree := generate("grown", size-namespacesPerTenant)
+	begin := time.Now()
+	if size > namespacesPerTenant {
+		if err := s.write(tree); err != nil {
+			return err
+		}
+		if _, err := s.commit(ctx); err != nil {
+			return err
+		}
+		if err := s.push(ctx); err != nil {
+			return err
+		}
+	}
+	if err := s.ready(ctx, size); err != nil {
+		return err
+	}
+	fmt.Printf("%d namespaces present (grown in %.0f s)\n", size, time.Since(begin).Seconds())
+
+	const tenant, name = "seed0000", "seed0000-ns3"
+	var all []time.Duration
+	var cpu, fluxCPU time.Duration
+	var asked requests
+	for edition := 1; edition <= count; edition++ {
+		file := path.Join(tenant, "namespaces", name+".yaml")
+		if err := s.write(fleet.Tree{file: {Data: namespace(name, tenant, size+edition)}}); err != nil {
+			return err
+		}
+		revision, err := s.commit(ctx)
+		if err != nil {
+			return err
+		}
+		before, err := s.snapshot(ctx)
+		if err != nil {
+			return err
+		}
+		took, err := s.pushToReady(ctx, name, revision)
+		if err != nil {
+			return err
+		}
+		if err := s.read(ctx, revision); err != nil {
+			return err
+		}
+		after, err := s.snapshot(ctx)
+		if err != nil {
+			return err
+		}
+		all = append(all, took)
+		cpu += after.operator.cpu - before.operator.cpu
+		fluxCPU += after.sources.cpu - before.sources.cpu
+		delta := after.requests.since(before.requests)
+		asked.reads, asked.writes = asked.reads+delta.reads, asked.writes+delta.writes
+	}
+	n := time.Duration(count)
+	fmt.Printf("  push returned → Ready    p50 %.2f s, p95 %.2f s, max %.2f s over %d pushes\n",
+		percentile(all, 50).Seconds(), percentile(all, 95).Seconds(), percentile(all, 100).Seconds(), count)
+	fmt.Printf("  a push costs             %.3f s CPU of the operator, %.3f s of the source controller; %.1f reads, %.1f writes\n",
+		(cpu / n).Seconds(), (fluxCPU / n).Seconds(), float64(asked.reads)/float64(count), float64(asked.writes)/float64(count))
+	return nil
+}
+
+// idle watches an operator that has nothing to do.
+func idle(ctx context.Context, s *stage, size int, during time.Duration) error {
+	before, err := s.snapshot(ctx)
+	if err != nil {
+		return err
+	}
+	timer := time.NewTimer(during)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+	}
+	after, err := s.snapshot(ctx)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("  idle for %-15s %d writes, %.3f s CPU; %d MiB resident, %d MiB at the most\n", during,
+		after.requests.since(before.requests).writes, (after.operator.cpu - before.operator.cpu).Seconds(),
+		after.operator.rss>>20, after.operator.peak>>20)
+	return nil
+}
+
+// snapshot is what the processes have used so far.
+type snapshot struct {
+	operator, sources usage
+	requests          requests
+}
+
+func (s *stage) snapshot(ctx context.Context) (snapshot, error) {
+	operator, err := used(s.Platform, "namespace-operator")
+	if err != nil {
+		return snapshot{}, err
+	}
+	sources, err := used(s.Platform, "source-controller")
+	if err != nil {
+		return snapshot{}, err
+	}
+	asked, err := requestsOf(ctx, s.Platform)
+	return snapshot{operator, sources, asked}, err
+}
+
+// pushToReady is the time from when git push returns until the namespace is
+// Ready with that revision.
+func (s *stage) pushToReady(ctx context.Context, name, revision string) (time.Duration, error) {
+	w, err := s.Client.Watch(ctx, &v1alpha1.TenantNamespaceList{},
+		&client.ListOptions{FieldSelector: fields.OneTermEqualSelector("metadata.name", name)})
+	if err != nil {
+		return 0, err
+	}
+	defer w.Stop()
+	if err := s.push(ctx); err != nil {
+		return 0, err
+	}
+	begin := time.Now()
+	for event := range w.ResultChan() {
+		tn, ok := event.Object.(*v1alpha1.TenantNamespace)
+		if event.Type == watch.Error || !ok {
+			continue
+		}
+		ready := meta.FindStatusCondition(tn.Status.Conditions, v1alpha1.ConditionReady)
+		if tn.Annotations[v1alpha1.AnnotationRevision] == revision && ready != nil && ready.Status == "True" && ready.ObservedGeneration == tn.Generation {
+			return time.Since(begin), nil
+		}
+	}
+	return 0, fmt.Errorf("the watch of %s ended: %w", name, context.Cause(ctx))
+}
+
+// read waits until the TenantSource says that it applied a revision.
+func (s *stage) read(ctx context.Context, revision string) error {
+	return s.poll(ctx, 20*time.Millisecond, func() (bool, error) {
+		source := &v1alpha1.TenantSource{}
+		err := s.Client.Get(ctx, client.ObjectKey{Namespace: v1alpha1.SystemNamespace, Name: "fleet"}, source)
+		return source.Status.LastAppliedRevision == revision, err
+	})
+}
+
+// ready waits until so many namespaces are Ready. Counting them costs the API
+// server, so it is done seldom.
+func (s *stage) ready(ctx context.Context, namespaces int) error {
+	interval := max(250*time.Millisecond, time.Duration(namespaces)*500*time.Microsecond)
+	return s.poll(ctx, interval, func() (bool, error) {
+		var tenants v1alpha1.TenantList
+		if err := s.Client.List(ctx, &tenants); err != nil {
+			return false, err
+		}
+		ready := 0
+		for _, t := range tenants.Items {
+			ready += int(t.Status.Namespaces.Ready)
+		}
+		return ready >= namespaces, nil
+	})
+}
+
+func (s *stage) poll(ctx context.Context, interval time.Duration, done func() (bool, error)) error {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Minute)
+	defer cancel()
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	for {
+		ok, err := done()
+		if ok || err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-tick.C:
+		}
+	}
+}
