@@ -76,7 +76,7 @@ func (o *Outcome) Read(revision string) bool {
 // Ready is whether the source and every tenant and namespace is.
 func (o *Outcome) Ready() bool {
 	ready := current(&o.Source, o.Source.Status.ObservedGeneration) && isReady(o.Source.Status.Conditions)
-	return ready && o.readyTenants() == len(o.Tenants) && o.readyNamespaces() == len(o.Namespaces)
+	return ready && o.readyTenants() == len(o.Tenants) && o.readyNamespaces() == o.present()
 }
 
 func (o *Outcome) settled() bool {
@@ -88,11 +88,36 @@ func (o *Outcome) settled() bool {
 	}
 	for i := range o.Namespaces {
 		n := &o.Namespaces[i]
-		if !current(n, n.Status.ObservedGeneration) || !done(n.Status.Conditions) {
+		switch {
+		case !current(n, n.Status.ObservedGeneration), hasLeft(n) != saysLeft(n):
+			return false
+		case !hasLeft(n) && !done(n.Status.Conditions):
 			return false
 		}
 	}
 	return true
+}
+
+// present counts the namespaces that Git asks for, those that it let go aside.
+func (o *Outcome) present() (count int) {
+	for i := range o.Namespaces {
+		if !hasLeft(&o.Namespaces[i]) {
+			count++
+		}
+	}
+	return count
+}
+
+// hasLeft is whether a namespace has left Git and is kept. Leaving and coming back
+// change no generation, so the status is compared as well, by saysLeft.
+func hasLeft(n *v1alpha1.TenantNamespace) bool {
+	_, left := n.Annotations[v1alpha1.AnnotationRemovedAt]
+	return left
+}
+
+func saysLeft(n *v1alpha1.TenantNamespace) bool {
+	ready := meta.FindStatusCondition(n.Status.Conditions, v1alpha1.ConditionReady)
+	return ready != nil && ready.Reason == v1alpha1.ReasonRemovedFromGit
 }
 
 func (o *Outcome) readyTenants() (count int) {
@@ -118,7 +143,7 @@ func (o *Outcome) progress(revision string) string {
 		return "waiting for the fleet to be read …"
 	}
 	return fmt.Sprintf("ready: %d of %d tenants, %d of %d namespaces",
-		o.readyTenants(), len(o.Tenants), o.readyNamespaces(), len(o.Namespaces))
+		o.readyTenants(), len(o.Tenants), o.readyNamespaces(), o.present())
 }
 
 func current(object client.Object, observed int64) bool { return observed == object.GetGeneration() }

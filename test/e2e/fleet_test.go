@@ -55,14 +55,17 @@ spec:
 	return files
 }
 
-func namespaceYAML(tenant, name string) string {
+func namespaceYAML(tenant, name string) string { return sizedYAML(tenant, name, "small") }
+
+func sizedYAML(tenant, name, size string) string {
 	return fmt.Sprintf(`apiVersion: aetherplatform.cloud/v1alpha1
 kind: TenantNamespace
 metadata:
   name: %s
 spec:
   tenant: %s
-`, name, tenant)
+  size: %s
+`, name, tenant, size)
 }
 
 // managed are the kinds that the operator puts into namespaces, and Namespace.

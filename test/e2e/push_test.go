@@ -53,7 +53,7 @@ func TestBrokenPushShowsItsErrorAndOthersAreReady(t *testing.T) {
 	w.becomesReady(head)
 
 	outcome := w.settles(w.pushes("A mistake of ant's beside a wish of bee's", map[string]string{
-		"ant/namespaces/web.yaml": namespaceYAML("ant", "ant-web") + "  size: huge\n",
+		"ant/namespaces/web.yaml": sizedYAML("ant", "ant-web", "huge"),
 		"ant/namespaces/two.yaml": namespaceYAML("ant", "ant-two"),
 		"bee/namespaces/two.yaml": namespaceYAML("bee", "bee-two"),
 	}))

@@ -43,10 +43,10 @@ type Reconciler struct {
 	Now func() time.Time
 }
 
-// Retries begin soon, since a forge that restarts is back soon, and stay frequent.
+// Retries begin soon, since a forge that restarts is back soon.
 const (
 	firstRetry = 200 * time.Millisecond
-	lastRetry  = 5 * time.Second
+	lastRetry  = time.Minute
 )
 
 // SetupWithManager watches GitRepositories: their spec and the annotation that
