@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"regexp"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -61,6 +62,12 @@ func ShortRevision(revision string) string {
 	}
 	return name + "@" + digest
 }
+
+// longRevision is a commit within a text.
+var longRevision = regexp.MustCompile(`sha1:([0-9a-f]{7})[0-9a-f]{33}\b`)
+
+// ShortenRevisions shortens every commit that a text names.
+func ShortenRevisions(text string) string { return longRevision.ReplaceAllString(text, "$1") }
 
 func isHex(s string) bool { return strings.Trim(s, "0123456789abcdef") == "" }
 

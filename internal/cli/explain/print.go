@@ -46,7 +46,9 @@ func (o *Options) printHead(r *Report) {
 	row("Placed on", strings.Join(r.Clusters, ", "))
 	row("GitOps", r.GitOps)
 	t.Add(cli.Text("State"), state)
-	row("", r.Message)
+	if r.Removed == nil { // said below, in full
+		row("", r.Message)
+	}
 	isolated := r.Isolated
 	if r.IsolatedMessage != "" {
 		isolated += ": " + r.IsolatedMessage

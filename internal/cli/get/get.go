@@ -239,8 +239,11 @@ func (l *listing) add(obj client.Object, row []cli.Cell) {
 // message is the Ready condition's, cut where a line would wrap; wide shows all.
 func (o *Options) message(ready cli.Ready) string {
 	const room = 80 // characters, so that most tables fit a terminal
-	runes := []rune(orDash(ready.Message))
-	if o.Output == "wide" || len(runes) <= room {
+	if o.Output == "wide" {
+		return orDash(ready.Message)
+	}
+	runes := []rune(orDash(cli.ShortenRevisions(ready.Message)))
+	if len(runes) <= room {
 		return string(runes)
 	}
 	return string(runes[:room-1]) + "…"

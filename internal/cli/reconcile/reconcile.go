@@ -13,6 +13,7 @@ import (
 
 	fluxmeta "github.com/fluxcd/pkg/apis/meta"
 	"github.com/spf13/cobra"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -217,7 +218,7 @@ func (o *Options) tell(ctx context.Context, c client.WithWatch, source *v1alpha1
 		for _, obj := range objects {
 			if n, ok := obj.(*v1alpha1.TenantNamespace); ok {
 				all = append(all, n)
-				settled = settled && n.Status.ObservedGeneration == n.Generation && cli.ReadyOf(n.Status.Conditions).Status != "Unknown"
+				settled = settled && isSettled(n)
 			}
 		}
 		return settled
@@ -276,6 +277,15 @@ func (o *Options) tell(ctx context.Context, c client.WithWatch, source *v1alpha1
 		return cli.Findings()
 	}
 	return nil
+}
+
+// isSettled is whether a namespace's status speaks of it as it is now. Leaving
+// Git and coming back change no generation, so they are looked at as well.
+func isSettled(n *v1alpha1.TenantNamespace) bool {
+	ready := cli.ReadyOf(n.Status.Conditions)
+	_, left := n.Annotations[v1alpha1.AnnotationRemovedAt]
+	saysLeft := ready.Reason == v1alpha1.ReasonRemovedFromGit
+	return n.Status.ObservedGeneration == n.Generation && ready.Status != metav1.ConditionUnknown && !(left && ready.True()) && (left || !saysLeft)
 }
 
 // request sets the annotation with which Flux, and Aether, are asked to look now.
