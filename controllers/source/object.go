@@ -97,6 +97,10 @@ func (o *object) config(revision string, live client.Object) *unstructured.Unstr
 	}
 	labels[v1alpha1.LabelSource] = o.source
 	u.SetLabels(labels)
+	if o.kind == v1alpha1.KindTenantNamespace {
+		// Born with it, it costs controllers/namespace no write of its own.
+		u.SetFinalizers([]string{v1alpha1.FinalizerNamespace})
+	}
 
 	annotations := u.GetAnnotations()
 	if annotations == nil {

@@ -44,7 +44,8 @@ var env *testenv.Env
 
 func TestMain(m *testing.M) {
 	ctrl.SetLogger(logr.Discard())
-	testenv.Main(m, &env)
+	// A cluster need not serve all of Flux's kinds.
+	testenv.Main(m, &env, testenv.WithoutCRDs("source.toolkit.fluxcd.io_ocirepositories.yaml"))
 }
 
 // stage is a cluster with a fleet repository: the real API server and the real
@@ -178,8 +179,13 @@ func (s *stage) announce(name, revision string, f files) string {
 
 func (s *stage) announceArtifact(name, revision, digest string) {
 	s.t.Helper()
+	s.announceIn(s.namespace, name, revision, digest)
+}
+
+func (s *stage) announceIn(namespace, name, revision, digest string) {
+	s.t.Helper()
 	repository := &sourcev1.GitRepository{}
-	s.must(env.Client.Get(s.t.Context(), client.ObjectKey{Namespace: s.namespace, Name: name}, repository))
+	s.must(env.Client.Get(s.t.Context(), client.ObjectKey{Namespace: namespace, Name: name}, repository))
 	repository.Status.Artifact = &meta.Artifact{
 		Digest: digest, Revision: revision, Path: name, URL: s.artifacts.URL + "/" + digest, LastUpdateTime: metav1.Now(),
 	}
@@ -379,13 +385,19 @@ type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
+// archive is an artifact with files below tenants/.
 func archive(t *testing.T, f files) []byte {
+	t.Helper()
+	return archiveBelow(t, "tenants/", f)
+}
+
+func archiveBelow(t *testing.T, dir string, f files) []byte {
 	t.Helper()
 	var buf bytes.Buffer
 	zw := gzip.NewWriter(&buf)
 	tw := tar.NewWriter(zw)
 	for _, name := range slices.Sorted(maps.Keys(f)) {
-		if err := tw.WriteHeader(&tar.Header{Name: "tenants/" + name, Mode: 0o644, Size: int64(len(f[name]))}); err != nil {
+		if err := tw.WriteHeader(&tar.Header{Name: dir + name, Mode: 0o644, Size: int64(len(f[name]))}); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := tw.Write([]byte(f[name])); err != nil {

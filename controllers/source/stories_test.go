@@ -4,13 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	"github.com/google/go-cmp/cmp"
 	admissionv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
@@ -19,6 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/aetherplatform/aether/api/v1alpha1"
+	"github.com/aetherplatform/aether/base"
 )
 
 func TestBrokenTenantChangesNothingAndOthersProceed(t *testing.T) {
@@ -562,6 +566,69 @@ func TestSuspendedSourceChangesNothing(t *testing.T) {
 func TestAMissingSourceIsWaitedFor(t *testing.T) {
 	s := newStage(t, func(ts *v1alpha1.TenantSource) { ts.Spec.SourceRef.Name = "later" })
 	s.until("fleet", "", metav1.ConditionUnknown, v1alpha1.ReasonSourceNotFound)
+}
+
+func TestAKindThatIsNotServedIsSaidAndHarmsNobody(t *testing.T) {
+	s := newStage(t)
+	s.must(env.Client.Create(t.Context(), &v1alpha1.TenantSource{
+		ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "oci"},
+		Spec:       v1alpha1.TenantSourceSpec{SourceRef: v1alpha1.SourceRef{Kind: "OCIRepository", Name: "fleet"}},
+	}))
+	ts := s.until("oci", "", metav1.ConditionUnknown, v1alpha1.ReasonSourceNotFound)
+
+	got := apimeta.FindStatusCondition(ts.Status.Conditions, v1alpha1.ConditionReady).Message
+	if want := "the cluster does not serve source.toolkit.fluxcd.io/v1 OCIRepository: install Flux's source-controller"; got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	s.ready(s.push(fleetOf("acme")))
+}
+
+func TestANewRevisionOfABaseIsRendered(t *testing.T) {
+	s := newStage(t)
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: v1alpha1.SystemNamespace}}
+	s.must(client.IgnoreAlreadyExists(env.Client.Create(t.Context(), ns)))
+	repository := &sourcev1.GitRepository{
+		ObjectMeta: metav1.ObjectMeta{Namespace: v1alpha1.SystemNamespace, Name: "base"},
+		Spec:       sourcev1.GitRepositorySpec{URL: "https://git.example.com/base.git", Interval: metav1.Duration{Duration: time.Hour}},
+	}
+	s.must(env.Client.Create(t.Context(), repository))
+	t.Cleanup(func() { s.must(env.Client.Delete(context.Background(), repository)) })
+	announce := func(revision string, f files) {
+		body := archiveBelow(t, "base/", f)
+		s.artifacts.set(digestOfBytes(body), body)
+		s.announceIn(v1alpha1.SystemNamespace, "base", revision, digestOfBytes(body))
+	}
+	const profile = "profiles/default/kustomization.yaml"
+	components := files{}
+	s.must(fs.WalkDir(base.FS, ".", func(name string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		data, err := fs.ReadFile(base.FS, name)
+		components[name] = string(data)
+		return err
+	}))
+	revision := s.push(fleetOf("acme").with(files{
+		"_platform/profiles.yaml": strings.Replace(profileFile("default"), "base: {path", "base: {sourceRef: {kind: GitRepository, name: base}, path", 1),
+	}))
+	s.failing(revision, v1alpha1.ReasonPlatformInvalid) // it is not there yet
+
+	announce("main@sha1:base1", components)
+	before := s.ready(revision).Status.Digest
+
+	announce("main@sha1:base2", components.with(files{
+		profile: strings.Replace(components[profile], "- ../../namespace/deploy\n", "", 1),
+	}))
+	s.eventually(func(ctx context.Context) error {
+		ts := &v1alpha1.TenantSource{}
+		if err := env.Client.Get(ctx, client.ObjectKey{Namespace: s.namespace, Name: "fleet"}, ts); err != nil {
+			return err
+		}
+		if ts.Status.Digest == before {
+			return errors.New("the digest is that of the old base")
+		}
+		return nil
+	})
 }
 
 func TestARestartInTheMiddleConverges(t *testing.T) {
