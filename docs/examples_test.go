@@ -135,3 +135,24 @@ func texts(t *testing.T) map[string]string {
 // embedded takes the base of a profile with a sourceRef from the binary: the
 // fleet's own base is this repository's.
 func embedded(*v1alpha1.BaseSourceRef) (render.Base, error) { return render.EmbeddedBase(), nil }
+
+// Every reason that a condition can have is in the table that says what to do.
+func TestEveryReasonIsExplained(t *testing.T) {
+	source, err := os.ReadFile(filepath.Join("..", "api", "v1alpha1", "conditions.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	page, err := os.ReadFile(filepath.Join("reference", "conditions.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	reasons := regexp.MustCompile(`(?m)^\tReason\w+ = "(\w+)"$`).FindAllStringSubmatch(string(source), -1)
+	if len(reasons) == 0 {
+		t.Fatal("found no reasons")
+	}
+	for _, reason := range reasons {
+		if !strings.Contains(string(page), "`"+reason[1]+"`") {
+			t.Errorf("reference/conditions.md does not explain %s", reason[1])
+		}
+	}
+}

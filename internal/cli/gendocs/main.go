@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -16,30 +15,29 @@ import (
 	"github.com/aetherplatform/aether/internal/cli/root"
 )
 
+// dir holds the pages and nothing else.
+var dir = filepath.Join("docs", "reference", "cli")
+
 func main() {
-	dir := filepath.Join("docs", "reference", "cli")
-	if len(os.Args) > 1 {
-		dir = os.Args[1]
-	}
-	if err := generate(dir); err != nil {
+	if err := generate(); err != nil {
 		fmt.Fprintln(os.Stderr, "error:", err)
 		os.Exit(1)
 	}
 }
 
-// generate writes the pages into a directory that holds nothing else.
-func generate(dir string) error {
+// generate writes the pages anew, so that those of commands that are gone go too.
+func generate() error {
 	if err := os.RemoveAll(dir); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // documentation, for everyone to read
 		return err
 	}
-	cmd := root.NewCommand(&cli.Env{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Now: time.Now})
+	cmd := root.NewCommand(&cli.Env{In: os.Stdin, Out: os.Stdout, Err: os.Stderr})
 	cmd.InitDefaultHelpCmd()
 	cmd.InitDefaultCompletionCmd()
 	return walk(cmd, func(c *cobra.Command) error {
-		return os.WriteFile(filepath.Join(dir, fileOf(c)), page(c), 0o644)
+		return os.WriteFile(filepath.Join(dir, fileOf(c)), page(c), 0o644) //nolint:gosec // likewise
 	})
 }
 

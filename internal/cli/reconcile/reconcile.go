@@ -284,8 +284,14 @@ func (o *Options) tell(ctx context.Context, c client.WithWatch, source *v1alpha1
 func isSettled(n *v1alpha1.TenantNamespace) bool {
 	ready := cli.ReadyOf(n.Status.Conditions)
 	_, left := n.Annotations[v1alpha1.AnnotationRemovedAt]
-	saysLeft := ready.Reason == v1alpha1.ReasonRemovedFromGit
-	return n.Status.ObservedGeneration == n.Generation && ready.Status != metav1.ConditionUnknown && !(left && ready.True()) && (left || !saysLeft)
+	switch {
+	case n.Status.ObservedGeneration != n.Generation, ready.Status == metav1.ConditionUnknown:
+		return false
+	case left:
+		return !ready.True()
+	default:
+		return ready.Reason != v1alpha1.ReasonRemovedFromGit
+	}
 }
 
 // request sets the annotation with which Flux, and Aether, are asked to look now.

@@ -244,10 +244,10 @@ func writeAll(dir string, files []file) error {
 			return err
 		}
 		path := filepath.Join(dir, f.name)
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil { //nolint:gosec // manifests hold no secrets, and others read them
 			return cli.Usage("", "cannot write %q: %w", path, err)
 		}
-		if err := os.WriteFile(path, data.Bytes(), 0o644); err != nil {
+		if err := os.WriteFile(path, data.Bytes(), 0o644); err != nil { //nolint:gosec // likewise
 			return cli.Usage("", "cannot write %q: %w", path, err)
 		}
 	}

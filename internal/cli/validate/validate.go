@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -134,9 +135,12 @@ func (o *Options) summarise(result *render.Result, errs []*fleet.Error) {
 		fmt.Fprintf(o.Err, "ok: %s\n", counts)
 		return
 	}
-	in := cli.Count(failing, "tenant")
+	var in []string
 	if len(result.Fleet.PlatformErrors) > 0 {
-		in += " and the platform directory"
+		in = append(in, "the platform directory")
 	}
-	fmt.Fprintf(o.Err, "%s in %s; checked %s\n", cli.Count(len(errs), "error"), in, counts)
+	if failing > 0 {
+		in = append(in, cli.Count(failing, "tenant"))
+	}
+	fmt.Fprintf(o.Err, "%s in %s; checked %s\n", cli.Count(len(errs), "error"), strings.Join(in, " and "), counts)
 }
