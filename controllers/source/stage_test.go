@@ -29,6 +29,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -68,6 +69,7 @@ func newStage(t *testing.T, opts ...func(*v1alpha1.TenantSource)) *stage {
 	s.must(env.Client.Create(t.Context(), ns))
 	s.namespace = ns.Name
 	t.Cleanup(s.clear)
+	t.Cleanup(s.release())
 	s.source("fleet", opts...)
 	s.start("")
 	return s
@@ -142,6 +144,36 @@ func (s *stage) clear() {
 	for _, o := range []client.Object{&v1alpha1.TenantNamespace{}, &v1alpha1.WorkloadCluster{}, &v1alpha1.Tenant{}, &v1alpha1.NamespaceProfile{}} {
 		s.must(env.Client.DeleteAllOf(ctx, o))
 	}
+	var left v1alpha1.TenantNamespaceList
+	s.must(env.Client.List(ctx, &left))
+	for i := range left.Items {
+		s.must(letGo(ctx, &left.Items[i]))
+	}
+}
+
+// release plays the part of controllers/namespace, which lets go of what is being
+// deleted, until it is stopped.
+func (s *stage) release() (stop func()) {
+	s.t.Helper()
+	w, err := env.Client.Watch(context.Background(), &v1alpha1.TenantNamespaceList{})
+	s.must(err)
+	var done sync.WaitGroup
+	done.Go(func() {
+		for e := range w.ResultChan() {
+			if tn, ok := e.Object.(*v1alpha1.TenantNamespace); ok && tn.DeletionTimestamp != nil {
+				_ = letGo(context.Background(), tn) // the test says what it waits for
+			}
+		}
+	})
+	return func() {
+		w.Stop()
+		done.Wait()
+	}
+}
+
+func letGo(ctx context.Context, tn *v1alpha1.TenantNamespace) error {
+	body := []byte(`{"metadata":{"finalizers":null}}`)
+	return client.IgnoreNotFound(env.Client.Patch(ctx, tn, client.RawPatch(types.MergePatchType, body)))
 }
 
 // files of a fleet by path below tenants/.
