@@ -53,7 +53,7 @@ func (r remoteCommits) message(ctx context.Context, repository *sourcev1.GitRepo
 			return "", fmt.Errorf("cannot get Secret %s: %w", key, err)
 		}
 		if options.Auth, err = authOf(repository.Spec.URL, secret.Data); err != nil {
-			return "", fmt.Errorf("Secret %s: %w", key, err)
+			return "", fmt.Errorf("cannot use Secret %s: %w", key, err)
 		}
 		options.CABundle = secret.Data["ca.crt"]
 	}

@@ -92,9 +92,9 @@ func (s *stage) source(name string, opts ...func(*v1alpha1.TenantSource)) {
 	s.must(env.Client.Create(s.t.Context(), ts))
 }
 
-func pruneMax(max string) func(*v1alpha1.TenantSource) {
+func pruneMax(budget string) func(*v1alpha1.TenantSource) {
 	return func(ts *v1alpha1.TenantSource) {
-		v := intstr.Parse(max)
+		v := intstr.Parse(budget)
 		ts.Spec.Prune.Max = &v
 	}
 }

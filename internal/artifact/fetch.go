@@ -152,7 +152,7 @@ func get(ctx context.Context, url string) (*http.Response, error) {
 	default:
 		err = fmt.Errorf("the server answers %s", resp.Status)
 	}
-	resp.Body.Close()
+	_ = resp.Body.Close()
 	return nil, err
 }
 

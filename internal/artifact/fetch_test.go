@@ -113,8 +113,10 @@ func TestOnlyAVerifiedBodyIsUsed(t *testing.T) {
 			says:   "500 Internal Server Error",
 		},
 		"a redirect": {
-			why:    "an artifact server does not send us to the metadata service",
-			serve:  func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://169.254.169.254/", 302) },
+			why: "an artifact server does not send us to the metadata service",
+			serve: func(w http.ResponseWriter, r *http.Request) {
+				http.Redirect(w, r, "http://169.254.169.254/", http.StatusFound)
+			},
 			digest: digestOf(good),
 			says:   `redirects to "http://169.254.169.254/"`,
 		},

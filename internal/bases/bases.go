@@ -19,7 +19,7 @@ import (
 	"github.com/aetherplatform/aether/internal/render"
 )
 
-// ErrNotThere: the source does not exist, or has no artifact yet. Whoever watches
+// ErrNotThere is what a source that does not exist, or has no artifact yet, gives. Whoever watches
 // the Flux sources is woken when it has.
 var ErrNotThere = errors.New("the base is not there yet")
 

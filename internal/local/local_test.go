@@ -29,7 +29,7 @@ func newPlatform(t *testing.T) *Platform {
 		t.Fatal(err)
 	}
 	p := &Platform{Options: Options{Root: t.TempDir(), Dir: filepath.Join(t.TempDir(), "platform"), Ports: ports, Now: time.Now}}
-	if err := errors.Join(p.makeDir(), p.identities(t.Context())); err != nil {
+	if err := errors.Join(p.makeDir(t.Context()), p.identities(t.Context())); err != nil {
 		t.Fatal(err)
 	}
 	return p
@@ -106,7 +106,7 @@ func TestAFolderThatIsNotAPlatformsIsLeftAlone(t *testing.T) {
 	if err := os.WriteFile(precious, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.makeDir(); !errors.Is(err, fs.ErrExist) {
+	if err := p.makeDir(t.Context()); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("got %v, want an error that it exists", err)
 	}
 	if _, err := os.Stat(precious); err != nil {
@@ -128,11 +128,11 @@ func TestEveryPortThatIsTakenIsNamed(t *testing.T) {
 	}
 	want := fmt.Sprintf("cannot use port %d for etcd: another program listens on it\n"+
 		"cannot use port %d for the Git forge: another program listens on it", ports.Etcd, ports.Git)
-	if err := ports.free(); err == nil || err.Error() != want {
+	if err := ports.free(t.Context()); err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
 	ports = PortsFrom(65530)
-	if err := ports.free(); err == nil || !strings.Contains(err.Error(), "it is not between 1 and 65535") {
+	if err := ports.free(t.Context()); err == nil || !strings.Contains(err.Error(), "it is not between 1 and 65535") {
 		t.Errorf("got %v, want a port that is too large to be named", err)
 	}
 }

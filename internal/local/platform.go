@@ -99,7 +99,7 @@ func Start(ctx context.Context, o Options) (*Platform, error) {
 	if err := p.prerequisites(); err != nil {
 		return nil, err
 	}
-	if err := p.makeDir(); err != nil {
+	if err := p.makeDir(ctx); err != nil {
 		return nil, err
 	}
 
@@ -276,7 +276,7 @@ func (p *Platform) save() error {
 func (p *Platform) file(name string) string { return filepath.Join(p.Dir, name) }
 
 // makeDir makes the folder, in place of what an earlier platform left in it.
-func (p *Platform) makeDir() error {
+func (p *Platform) makeDir(ctx context.Context) error {
 	earlier, err := Open(p.Dir)
 	switch {
 	case err == nil:
@@ -289,7 +289,7 @@ func (p *Platform) makeDir() error {
 	case !errors.Is(err, fs.ErrNotExist):
 		return err
 	}
-	if err := p.Ports.free(); err != nil {
+	if err := p.Ports.free(ctx); err != nil {
 		return err
 	}
 	if err := os.MkdirAll(filepath.Dir(p.Dir), 0o700); err != nil {

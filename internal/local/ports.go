@@ -1,6 +1,7 @@
 package local
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -42,8 +43,8 @@ func FreePorts() (Ports, error) {
 	var p Ports
 	var err error
 	for range tries {
-		p = PortsFrom(first + rand.IntN((last-first)/10)*10)
-		if err = p.free(); err == nil {
+		p = PortsFrom(first + rand.IntN((last-first)/10)*10) //nolint:gosec // which ports is no secret
+		if err = p.free(context.Background()); err == nil {
 			return p, nil
 		}
 	}
@@ -74,13 +75,14 @@ func (p *Ports) each() []port {
 }
 
 // free is an error that names each port that someone else listens on.
-func (p *Ports) free() error {
+func (p *Ports) free(ctx context.Context) error {
 	var taken []error
+	var listen net.ListenConfig
 	for _, port := range p.each() {
 		if *port.number < 1 || *port.number > 65535 {
 			return &PortError{Port: *port.number, Purpose: port.purpose, Err: errors.New("it is not between 1 and 65535")}
 		}
-		l, err := net.Listen("tcp", loopback(*port.number))
+		l, err := listen.Listen(ctx, "tcp", loopback(*port.number))
 		if err != nil {
 			taken = append(taken, &PortError{Port: *port.number, Purpose: port.purpose, Err: errors.New("another program listens on it")})
 			continue

@@ -59,7 +59,7 @@ func (p *Platform) given(variable, name string) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		if _, err := os.Stat(absolute); err != nil {
+		if _, err := os.Stat(absolute); err != nil { //nolint:gosec // its owner names it
 			return "", &MissingError{fmt.Sprintf("%s names %s, which is not there", variable, path), "name the program, or unset the variable to run the stand-in"}
 		}
 		return absolute, nil

@@ -52,7 +52,7 @@ func (p *Process) start(attached bool) error {
 		return err
 	}
 	defer func() { _ = log.Close() }()
-	cmd := exec.Command(p.Path, p.Args...)
+	cmd := exec.Command(p.Path, p.Args...) //nolint:noctx // it outlives whoever started it
 	cmd.Dir = filepath.Dir(p.Log)
 	// Variables of the user's such as ETCD_NAME must not change what runs.
 	for _, name := range []string{"PATH", "HOME", "TMPDIR"} {

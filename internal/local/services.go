@@ -41,7 +41,7 @@ func (p *Platform) forgeSecrets() error {
 }
 
 func (p *Platform) writeLogin(name string, login forge.Login) error {
-	data, err := json.Marshal(login)
+	data, err := json.Marshal(login) //nolint:gosec // to a file that only its owner reads
 	if err != nil {
 		return err
 	}

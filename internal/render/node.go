@@ -177,7 +177,7 @@ func (e *fieldError) Unwrap() error { return e.err }
 
 // under puts a field in front of an error's path.
 func under(field string, err error) error {
-	inner, ok := err.(*fieldError)
+	inner, ok := err.(*fieldError) //nolint:errorlint // only what is outermost is a path to go on with
 	switch {
 	case !ok:
 		return &fieldError{field, err}

@@ -40,7 +40,6 @@ import (
 type world struct {
 	testing.TB
 	*Reconciler
-	files    string // the URL that artifacts are fetched from
 	push     string // the URL to push to, credentials included
 	checkout string
 	writes   int
@@ -167,7 +166,7 @@ func (w *world) content(a *meta.Artifact) map[string]string {
 	found := map[string]string{}
 	for archive := tar.NewReader(zip); ; {
 		header, err := archive.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
