@@ -2,7 +2,6 @@ package source
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 
@@ -62,7 +61,8 @@ func (r *Reconciler) apply(ctx context.Context, s *scope) error {
 		return ctx.Err()
 	}
 	if err := r.restore(ctx, s, dirty); err != nil {
-		s.retry = errors.Join(s.retry, err)
+		s.again(err)
+		s.incomplete = true
 	}
 	return nil
 }
@@ -91,9 +91,10 @@ func (r *results) add(u result) {
 	switch {
 	case len(u.refused) > 0:
 		s.failures[u.unit.name] = u.refused
-		s.retry = errors.Join(s.retry, fmt.Errorf("the API server refuses objects of %s: %w", u.unit.name, u.refused[0]))
+		s.again(fmt.Errorf("the API server refuses objects of %s: %w", u.unit.name, u.refused[0]))
 	case u.err != nil:
-		s.retry = errors.Join(s.retry, u.err)
+		s.again(u.err)
+		s.incomplete = true
 	default:
 		s.memory.settled[u.unit.name] = u.unit.digest
 		return

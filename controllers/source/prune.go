@@ -2,13 +2,11 @@ package source
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
 
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -42,7 +40,7 @@ func (r *Reconciler) approve(ctx context.Context, s *scope) error {
 		s.artifact.Revision, count(leaving, "object"), limit, s.leavers.applied, v1alpha1.TrailerPrune, leaving)
 	if err != nil {
 		s.blocked += fmt.Sprintf(" (%v)", err)
-		s.retry = errors.Join(s.retry, err)
+		s.again(err)
 	}
 	return nil
 }
@@ -74,12 +72,14 @@ func (r *Reconciler) prune(ctx context.Context, s *scope) error {
 	if s.blocked == "" {
 		leavers = slices.Concat(leavers, s.leavers.unmarked)
 	}
+	want := s.memory.wanted()
 	for _, live := range leavers {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if err := r.remove(ctx, s, live); err != nil {
-			s.retry = errors.Join(s.retry, err)
+		if err := r.remove(ctx, s, live, want[keyOf(live)]); err != nil {
+			s.again(err)
+			s.incomplete = true
 			continue
 		}
 		s.removed++
@@ -88,7 +88,8 @@ func (r *Reconciler) prune(ctx context.Context, s *scope) error {
 	return nil
 }
 
-func (r *Reconciler) remove(ctx context.Context, s *scope, live client.Object) error {
+// remove deletes a live object, or marks it: o is what was to be in place of it.
+func (r *Reconciler) remove(ctx context.Context, s *scope, live client.Object, o *object) error {
 	k := keyOf(live)
 	log := ctrl.LoggerFrom(ctx).WithValues("tenant", tenantOf(live), "revision", s.artifact.Revision, "object", k.String())
 
@@ -102,19 +103,11 @@ func (r *Reconciler) remove(ctx context.Context, s *scope, live client.Object) e
 		return nil
 	}
 
-	o := s.memory.wanted()[k]
-	if o == nil {
-		return fmt.Errorf("cannot mark %s %s: nothing is known of it", k.kind, k.name)
+	if o.removed == nil { // else the informers lag behind
+		o = o.leaving(removal{at: r.now().UTC().Format(time.RFC3339), in: s.artifact.Revision})
 	}
-	gone := o
-	if o.removed == nil {
-		gone = o.leaving(removal{at: r.now().UTC().Format(time.RFC3339), in: s.artifact.Revision})
-	}
-	s.memory.accept(gone)
-	if err := r.put(ctx, s, gone); err != nil {
-		if apierrors.IsNotFound(err) {
-			return nil
-		}
+	s.memory.accept(o)
+	if err := r.put(ctx, s, o); err != nil {
 		return err
 	}
 	log.Info("marked as removed")

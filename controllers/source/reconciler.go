@@ -75,10 +75,21 @@ type scope struct {
 	failures map[string][]*fleet.Error
 	// blocked says why nothing is removed though something has left Git.
 	blocked string
-	// retry is what another attempt may mend.
-	retry   error
-	changed int
-	removed int
+	// retry is what another attempt may mend: the first few errors.
+	retry    error
+	attempts int
+	// incomplete: something could not be done, for no fault of a tenant's.
+	incomplete bool
+	// changed and removed count objects.
+	changed, removed int
+}
+
+// again asks for another attempt. When the API server is away every tenant says
+// so, and a few are enough.
+func (s *scope) again(why error) {
+	if s.attempts++; s.attempts <= 3 {
+		s.retry = errors.Join(s.retry, why)
+	}
 }
 
 // Reconcile brings the cluster to what one TenantSource asks for.
@@ -130,7 +141,7 @@ func (r *Reconciler) resolve(ctx context.Context, s *scope) error {
 	ref := s.ts.Spec.SourceRef
 	key := client.ObjectKey{Namespace: s.ts.Namespace, Name: ref.Name}
 	if err := r.serve(ref.Kind); err != nil {
-		return waiting(v1alpha1.ReasonSourceNotFound, "%v", err)
+		return unserved(err)
 	}
 	source, err := artifact.GetSource(ctx, r.sources, ref.Kind, key)
 	if apierrors.IsNotFound(err) {
@@ -194,7 +205,9 @@ func (r *Reconciler) render(ctx context.Context, s *scope) error {
 			return r.standBy(ctx, s, err)
 		}
 	}
-	s.retry = m.baseError
+	if m.baseError != nil {
+		s.again(m.baseError)
+	}
 	if why := empty(m.result, m.files, s.world, s.name, s.ts.Spec.Path); why != "" {
 		return r.standBy(ctx, s, stalled(v1alpha1.ReasonTreeEmpty, "%s at %s", why, s.artifact.Revision))
 	}

@@ -30,10 +30,6 @@ const (
 	maxPending  = 100
 )
 
-// unserved is how long to wait for a kind that the cluster does not serve: there
-// is nothing to watch that would say so.
-const unserved = 30 * time.Second
-
 // outcome is why a reconcile ended, as a condition says it.
 type outcome struct {
 	ready   metav1.ConditionStatus
@@ -43,27 +39,38 @@ type outcome struct {
 	active string
 	// cause is what another attempt may mend.
 	cause error
+	// after is when to look again where nothing will wake us.
+	after time.Duration
 }
 
 func (o *outcome) Error() string { return o.reason + ": " + o.message }
 
 // waiting: something else has to happen first, and will wake us.
 func waiting(reason, format string, args ...any) error {
-	return &outcome{metav1.ConditionUnknown, reason, fmt.Sprintf(format, args...), v1alpha1.ConditionReconciling, nil}
+	return &outcome{ready: metav1.ConditionUnknown, reason: reason, message: fmt.Sprintf(format, args...), active: v1alpha1.ConditionReconciling}
+}
+
+// unserved: the cluster lacks a kind, and has nothing to watch that would say when
+// it is there.
+func unserved(err error) error {
+	return &outcome{
+		ready: metav1.ConditionUnknown, reason: v1alpha1.ReasonSourceNotFound, message: err.Error(),
+		active: v1alpha1.ConditionReconciling, after: 30 * time.Second,
+	}
 }
 
 // stalled: a person must act.
 func stalled(reason, format string, args ...any) error {
-	return &outcome{metav1.ConditionFalse, reason, fmt.Sprintf(format, args...), v1alpha1.ConditionStalled, nil}
+	return &outcome{ready: metav1.ConditionFalse, reason: reason, message: fmt.Sprintf(format, args...), active: v1alpha1.ConditionStalled}
 }
 
 // failing: another attempt may help.
-func failing(reason string, cause error) error {
-	return &outcome{metav1.ConditionFalse, reason, cause.Error(), v1alpha1.ConditionReconciling, cause}
+func failing(reason string, cause error) *outcome {
+	return &outcome{ready: metav1.ConditionFalse, reason: reason, message: cause.Error(), active: v1alpha1.ConditionReconciling, cause: cause}
 }
 
 func suspended() error {
-	return &outcome{metav1.ConditionFalse, v1alpha1.ReasonSuspended, "Nothing is read or changed while spec.suspend is true", "", nil}
+	return &outcome{ready: metav1.ConditionFalse, reason: v1alpha1.ReasonSuspended, message: "Nothing is read or changed while spec.suspend is true"}
 }
 
 // report turns what happened into status, events and what the queue is told;
@@ -88,14 +95,13 @@ func (r *Reconciler) report(ctx context.Context, s *scope, err error) (ctrl.Resu
 		}
 		r.announceChanges(s, o)
 	}
-	if o.cause != nil {
+	switch {
+	case o.cause != nil:
 		return ctrl.Result{}, o.cause
-	}
-	if o.reason == v1alpha1.ReasonSuspended {
-		return ctrl.Result{}, nil // a change of the spec wakes us
-	}
-	if o.reason == v1alpha1.ReasonSourceNotFound {
-		return ctrl.Result{RequeueAfter: unserved}, nil
+	case o.after > 0:
+		return ctrl.Result{RequeueAfter: o.after}, nil
+	case s.artifact == nil:
+		return ctrl.Result{}, nil // a watch wakes us
 	}
 	return ctrl.Result{RequeueAfter: s.memory.due(s.ts, r.now())}, nil
 }
@@ -108,7 +114,7 @@ func outcomeOf(s *scope, err error) *outcome {
 		return o
 	}
 	if err != nil {
-		return &outcome{metav1.ConditionFalse, v1alpha1.ReasonApplyFailed, err.Error(), v1alpha1.ConditionReconciling, err}
+		return failing(v1alpha1.ReasonApplyFailed, err)
 	}
 
 	o = &outcome{ready: metav1.ConditionTrue, reason: v1alpha1.ReasonReconciled}
@@ -168,7 +174,7 @@ func (r *Reconciler) reportUnits(s *scope) {
 
 	// A refused tenant does not hold the revision back, and neither does one that
 	// has errors: the others have it.
-	if s.away() || s.blocked != "" && !pruneDisabled(s.ts) {
+	if s.incomplete || s.blocked != "" && !pruneDisabled(s.ts) {
 		return
 	}
 	status.LastAppliedRevision = s.artifact.Revision
@@ -176,11 +182,6 @@ func (r *Reconciler) reportUnits(s *scope) {
 	if s.changed > 0 || s.removed > 0 {
 		observeApplied(s.name, r.now())
 	}
-}
-
-// away reports whether something could not be applied for no fault of a tenant's.
-func (s *scope) away() bool {
-	return s.retry != nil && len(s.failures) == 0
 }
 
 func failuresOf(failures map[string][]*fleet.Error) []v1alpha1.TenantFailure {
