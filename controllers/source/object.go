@@ -159,8 +159,9 @@ func snapshot(live client.Object, source string) (*object, error) {
 	body.SetLabels(labels)
 	body.SetAnnotations(annotations)
 	return &object{
-		key: keyOf(live), tenant: tenantOf(live), source: source,
-		body: body, spec: live, removed: removalOf(live),
+		key: keyOf(live), tenant: tenantOf(live), source: source, body: body, removed: removalOf(live),
+		// A copy: the live one is part of a list that would be held with it.
+		spec: live.DeepCopyObject().(client.Object),
 	}, nil
 }
 

@@ -104,9 +104,11 @@ func (s *stage) start(cluster string) {
 	s.t.Helper()
 	cfg := rest.CopyConfig(env.Config)
 	cfg.Wrap(func(next http.RoundTripper) http.RoundTripper { return s.calls.count(next) })
+	scheme, err := testenv.Scheme() // each process has its own
+	s.must(err)
 	skip := true
 	mgr, err := ctrl.NewManager(cfg, ctrl.Options{
-		Scheme: env.Scheme, Metrics: metricsserver.Options{BindAddress: "0"}, Controller: config.Controller{SkipNameValidation: &skip},
+		Scheme: scheme, Metrics: metricsserver.Options{BindAddress: "0"}, Controller: config.Controller{SkipNameValidation: &skip},
 	})
 	s.must(err)
 	s.must(Setup(mgr, Options{Cluster: cluster, Namespace: s.namespace}))
