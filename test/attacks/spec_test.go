@@ -63,3 +63,27 @@ func TestTenantBringsASourceOfItsOwn(t *testing.T) {
 	})
 	w.allows(t, w.as(t, platformUser).Create(t.Context(), source(v1alpha1.SystemNamespace)))
 }
+
+// A Tenant that comes back under another UID would leave its Namespaces behind.
+func TestAdminDeletesATenantThatGitAsksFor(t *testing.T) {
+	w := newWorld(t)
+	fromGit := &v1alpha1.Tenant{ObjectMeta: metav1.ObjectMeta{
+		Name: "kept", Labels: map[string]string{v1alpha1.LabelSource: v1alpha1.SystemNamespace + ".fleet"},
+	}}
+	w.allows(t, apply(t.Context(), w.operator(t), fromGit))
+	for who, c := range map[string]client.Client{"platform admin": w.as(t, platformUser), "cluster admin": w.as(t, clusterAdmin)} {
+		t.Run(who, func(t *testing.T) {
+			w.refuses(t, fromGit, "remove its directory from the fleet repository", func(ctx context.Context) error {
+				return c.Delete(ctx, fromGit.DeepCopy())
+			})
+			w.refuses(t, fromGit, "remove its directory from the fleet repository|cannot deletecollection", func(ctx context.Context) error {
+				return c.DeleteAllOf(ctx, &v1alpha1.Tenant{}, client.MatchingLabels(fromGit.Labels))
+			})
+		})
+	}
+	w.allows(t, w.operator(t).Delete(t.Context(), fromGit.DeepCopy()))
+
+	byHand := &v1alpha1.Tenant{ObjectMeta: metav1.ObjectMeta{Name: "by-hand"}}
+	w.allows(t, w.as(t, clusterAdmin).Create(t.Context(), byHand))
+	w.allows(t, w.as(t, clusterAdmin).Delete(t.Context(), byHand))
+}
