@@ -46,6 +46,12 @@ const (
 	// tenant deleted and created anew under the same name does not inherit.
 	AnnotationTenantUID = LabelPrefix + "tenant-uid"
 
+	// AnnotationKinds on a Namespace lists the kinds of what it was born with,
+	// "<kind>.<version>.<group>" by comma: recorded with the Namespace, so before
+	// any of it is made. It goes when the Namespace is changed, since the inventory
+	// of its TenantNamespace knows by then.
+	AnnotationKinds = LabelPrefix + "kinds"
+
 	// AnnotationRevision is the source revision at which the object's content last
 	// changed. With AnnotationPath it is a permanent link to the line that asked.
 	AnnotationRevision = LabelPrefix + "source-revision"

@@ -1,12 +1,14 @@
 package namespace
 
 import (
+	"maps"
 	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/aetherplatform/aether/api/v1alpha1"
+	"github.com/aetherplatform/aether/internal/observe"
 )
 
 // inventory is what was made for a namespace: what the status says, and what
@@ -18,9 +20,11 @@ type inventory struct {
 // inventoryOf reads the status; applied goes over it.
 func inventoryOf(tn *v1alpha1.TenantNamespace, applied map[string]v1alpha1.InventoryEntry) inventory {
 	inv := inventory{entries: slices.Clone(tn.Status.Inventory)}
-	for i, e := range inv.entries {
-		if newer, ok := applied[e.ID]; ok {
-			inv.entries[i] = newer
+	for _, id := range slices.Sorted(maps.Keys(applied)) {
+		if known := inv.find(id); known != nil {
+			*known = applied[id]
+		} else {
+			inv.entries = append(inv.entries, applied[id])
 		}
 	}
 	return inv
@@ -61,6 +65,19 @@ func (inv *inventory) include(all []*desired) bool {
 	return grown
 }
 
+// adopt adds what was found in the namespace with our labels, and says whether
+// there was any that was not known.
+func (inv *inventory) adopt(found []observe.Object, namespace string) bool {
+	grown := false
+	for _, o := range found {
+		if id := idOf(o.Kind.GroupKind(), namespace, o.Name); inv.find(id) == nil {
+			grown = true
+			inv.entries = append(inv.entries, v1alpha1.InventoryEntry{ID: id, Version: o.Kind.Version})
+		}
+	}
+	return grown
+}
+
 func (inv *inventory) drop(id string) {
 	inv.entries = slices.DeleteFunc(inv.entries, func(e v1alpha1.InventoryEntry) bool { return e.ID == id })
 }
@@ -70,8 +87,29 @@ func idOf(kind schema.GroupKind, namespace, name string) string {
 	return namespace + "_" + name + "_" + kind.Group + "_" + kind.Kind
 }
 
-// kindOf is the kind of an entry, and refOf its kind and name: a group and a kind
-// hold no '_', nor does a namespace.
+// kindsText lists kinds as v1alpha1.AnnotationKinds does, and kindsOf reads it.
+func kindsText(all []*desired) string {
+	var kinds []string
+	for _, d := range all {
+		gvk := d.GroupVersionKind()
+		kinds = append(kinds, gvk.Kind+"."+gvk.Version+"."+gvk.Group)
+	}
+	slices.Sort(kinds)
+	return strings.Join(slices.Compact(kinds), ",")
+}
+
+func kindsOf(text string) []schema.GroupVersionKind {
+	var kinds []schema.GroupVersionKind
+	for arg := range strings.SplitSeq(text, ",") {
+		if kind, _ := schema.ParseKindArg(arg); kind != nil {
+			kinds = append(kinds, *kind)
+		}
+	}
+	return kinds
+}
+
+// kindOf is the kind of an entry, and nameOf its name: a group and a kind hold no
+// '_', nor does a namespace.
 func kindOf(e v1alpha1.InventoryEntry) schema.GroupVersionKind {
 	parts := strings.Split(e.ID, "_")
 	if len(parts) < 4 {

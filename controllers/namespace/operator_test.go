@@ -166,6 +166,11 @@ func install(t *testing.T, e *testenv.Env) {
 func operate(t *testing.T, e *testenv.Env, wire *wire) (stop func()) {
 	t.Helper()
 	cfg := e.As(t, operatorUser, "system:serviceaccounts", "system:serviceaccounts:"+v1alpha1.SystemNamespace, "system:authenticated")
+	return operateAs(t, cfg, e, wire)
+}
+
+func operateAs(t *testing.T, cfg *rest.Config, e *testenv.Env, wire *wire) (stop func()) {
+	t.Helper()
 	cfg = rest.CopyConfig(cfg)
 	cfg.QPS = -1
 	cfg.Wrap(func(next http.RoundTripper) http.RoundTripper { return wire.over(next) })

@@ -213,6 +213,9 @@ func (r *Reconciler) watch(_ context.Context, s *scope) error {
 	for _, e := range s.inventory.entries {
 		kinds = append(kinds, kindOf(e))
 	}
+	if ns := r.seen(s); ns.Seen {
+		kinds = append(kinds, kindsOf(ns.Namespace.Kinds)...)
+	}
 	seen := map[schema.GroupKind]bool{}
 	unserved := map[schema.GroupKind]bool{}
 	var syncing bool
@@ -250,15 +253,24 @@ func (r *Reconciler) watch(_ context.Context, s *scope) error {
 }
 
 // record saves what there will be before any of it exists, so that whoever
-// continues after a crash knows what to look for.
+// continues after a crash knows what to look for. A new Namespace is born with
+// that record, which saves a write; else it goes to the status.
 func (r *Reconciler) record(ctx context.Context, s *scope) error {
-	if !s.inventory.include(append([]*desired{s.namespace}, s.children...)) {
+	grown := s.inventory.include(append([]*desired{s.namespace}, s.children...))
+	ns := r.seen(s)
+	if owned(ns, s.tenant.Name, s.tenant.UID) {
+		grown = s.inventory.adopt(r.observer.In(s.tn.Name), s.tn.Name) || grown
+	}
+	if !grown {
 		return nil
 	}
 	if err := r.ensureFinalizer(ctx, s.tn); err != nil {
 		return err
 	}
-	return r.write(ctx, s, progressing("Creating %s", objectsText(len(s.children)+1)))
+	if len(s.written.Inventory) == 0 && !ns.Seen && !ns.Pending {
+		return nil
+	}
+	return r.write(ctx, s, progressing("Applying %s", objectsText(len(s.children)+1)))
 }
 
 // observe waits for all that was applied to be seen.

@@ -331,22 +331,35 @@ func TestKillInTheMiddleOfApplyLeavesNoOrphan(t *testing.T) {
 	}
 }
 
-func TestKilledBeforeAChangeOfTheProfileLeavesNoOrphan(t *testing.T) {
-	w := newWorld(t, profile("default"), tenant("changed"), tenantNamespace("changed-web"))
-	w.cachedSees(w.current("changed-web"))
-	w.wire.cut, w.wire.late = 11, true // RoleBinding/editor is made, and the answer lost
-	w.untilDead("changed-web")
+func TestKilledBeforeTheSpecShrinksLeavesNoOrphan(t *testing.T) {
+	w := newWorld(t, profile("default"), tenant("shrunk"), tenantNamespace("shrunk-web", func(tn *v1alpha1.TenantNamespace) {
+		tn.Spec.GitOps = &v1alpha1.GitOps{URL: "https://git.example.com/a.git", Branch: "main", Path: "./"}
+	}))
+	w.cachedSees(w.current("shrunk-web"))
+	w.wire.cut, w.wire.late = 14, true // all is made, and the last answer lost
+	w.untilDead("shrunk-web")
+	made := sorted(w.contents("shrunk-web"))
+	if want := append([]string{"GitRepository/app", "Kustomization/app"}, usual...); len(made) != len(want) {
+		t.Fatalf("killed too early: there is %v, want %v", made, want)
+	}
 
-	update(w, tenantNamespace("changed-web"), func(tn *v1alpha1.TenantNamespace) { tn.Spec.Access = nil })
+	// Nothing asks for these kinds any more; that they were made, only the
+	// Namespace still knows.
+	update(w, tenantNamespace("shrunk-web"), func(tn *v1alpha1.TenantNamespace) { tn.Spec.Access, tn.Spec.GitOps = nil, nil })
 	w.restart()
-	w.ready("changed-web")
 	want := slices.DeleteFunc(slices.Clone(usual), func(s string) bool { return strings.HasSuffix(s, "/editor") })
-	w.reconcileUntil("changed-web", func() error {
-		if got := sorted(w.contents("changed-web")); !slices.Equal(got, want) {
+	w.reconcileUntil("shrunk-web", func() error {
+		if got := sorted(w.contents("shrunk-web")); !slices.Equal(got, want) {
 			return fmt.Errorf("there is %v, want %v", got, want)
+		}
+		if got := len(w.current("shrunk-web").Status.Inventory); got != len(want)+1 {
+			return fmt.Errorf("%d entries in the inventory, want %d", got, len(want)+1)
 		}
 		return nil
 	})
+	if kinds, ok := w.namespace("shrunk-web").Annotations[v1alpha1.AnnotationKinds]; ok {
+		t.Errorf("the Namespace still lists %s, though the inventory does", kinds)
+	}
 }
 
 func TestNamespaceOfAnotherOwnerIsNotTaken(t *testing.T) {

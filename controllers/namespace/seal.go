@@ -80,9 +80,13 @@ func (r *Reconciler) seal(ctx context.Context, s *scope) error {
 	}
 }
 
-// bear creates the Namespace, sealed.
+// bear creates the Namespace, sealed, and with the record of what it is going to
+// hold.
 func (r *Reconciler) bear(ctx context.Context, s *scope) error {
 	s.setSealed(sealed)
+	annotations := s.namespace.GetAnnotations()
+	annotations[v1alpha1.AnnotationKinds] = kindsText(s.children)
+	s.namespace.SetAnnotations(annotations)
 	answer, err := r.applier.CreateOnly(ctx, s.namespace.Unstructured)
 	if apierrors.IsAlreadyExists(err) {
 		return &quiet{after: patience} // somebody was faster; the watch will tell who

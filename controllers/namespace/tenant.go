@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -22,7 +23,15 @@ import (
 type TenantReconciler struct {
 	client.Client
 	now func() time.Time
+
+	mu sync.Mutex
+	// began is since when a write is put off, by tenant.
+	began map[string]time.Time
 }
+
+// pace is how often a tenant's status is written while its namespaces are on
+// their way to Ready: ten of them are no reason for ten writes.
+const pace = 10 * time.Second
 
 // Reconcile sums up one tenant.
 func (r *TenantReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
@@ -62,8 +71,30 @@ func (r *TenantReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctr
 	if equality.Semantic.DeepEqual(before.Status, t.Status) {
 		return ctrl.Result{}, nil
 	}
+	if left := r.hurry(t.Name, working); left > 0 {
+		return ctrl.Result{RequeueAfter: left}, nil
+	}
 	_, err = writeStatus(ctx, r.Client, t, &t.Status)
 	return ctrl.Result{}, err
+}
+
+// hurry is how long a write of the status has to wait: not at all, unless another
+// soon follows.
+func (r *TenantReconciler) hurry(tenant string, working bool) time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.began == nil {
+		r.began = map[string]time.Time{}
+	}
+	now := r.now()
+	if _, ok := r.began[tenant]; !ok && working {
+		r.began[tenant] = now
+	}
+	if left := pace - now.Sub(r.began[tenant]); working && left > 0 {
+		return left
+	}
+	delete(r.began, tenant)
+	return 0
 }
 
 // count sums up namespaces, and names those that are neither ready nor removed.

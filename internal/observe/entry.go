@@ -161,6 +161,7 @@ func sightingOf(o *unstructured.Unstructured) *sighting {
 			TenantUID:   types.UID(o.GetAnnotations()[v1alpha1.AnnotationTenantUID]),
 			AdoptableBy: labels[v1alpha1.LabelAdoptableBy],
 			Sealed:      labels[v1alpha1.LabelSealed],
+			Kinds:       unique.Make(o.GetAnnotations()[v1alpha1.AnnotationKinds]).Value(),
 		}
 	}
 	return s

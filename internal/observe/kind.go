@@ -111,7 +111,7 @@ func (o *Observer) watch(ctx context.Context, k *kind, resource schema.GroupVers
 		},
 		WatchFuncWithContext: func(ctx context.Context, opts metav1.ListOptions) (watch.Interface, error) {
 			opts.LabelSelector = selector
-			w, err := client.Watch(ctx, opts)
+			w, err := o.streams.open(ctx, resource, opts)
 			o.failed(k, err)
 			return w, err
 		},

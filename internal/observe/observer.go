@@ -48,6 +48,8 @@ type Namespace struct {
 	TenantUID   types.UID
 	AdoptableBy string
 	Sealed      string
+	// Kinds is v1alpha1.AnnotationKinds.
+	Kinds string
 }
 
 // State is how well a kind can be observed.
@@ -81,6 +83,7 @@ type Options struct {
 // Observer watches the kinds that it is asked about.
 type Observer struct {
 	client   dynamic.Interface
+	streams  *streams
 	metadata metadata.Interface
 	mapper   meta.RESTMapper
 	changed  func(string)
@@ -100,12 +103,16 @@ func New(opts Options) (*Observer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot make a client: %w", err)
 	}
+	streams, err := newStreams(opts.Config)
+	if err != nil {
+		return nil, err
+	}
 	md, err := metadata.NewForConfig(opts.Config)
 	if err != nil {
 		return nil, fmt.Errorf("cannot make a metadata client: %w", err)
 	}
 	return &Observer{
-		client: client, metadata: md, mapper: opts.Mapper, changed: opts.Changed, log: opts.Log,
+		client: client, streams: streams, metadata: md, mapper: opts.Mapper, changed: opts.Changed, log: opts.Log,
 		kinds: map[schema.GroupKind]*kind{}, objects: map[string][]entry{}, pending: map[string]int{},
 	}, nil
 }
