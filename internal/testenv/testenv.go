@@ -42,6 +42,7 @@ type Env struct {
 
 	control *envtest.Environment
 	manager *exec.Cmd
+	release func()
 }
 
 // Option changes the API server before it starts.
@@ -213,7 +214,11 @@ func start(opts []Option) (*Env, error) {
 	if err != nil {
 		return nil, errors.Join(err, control.Stop())
 	}
-	return &Env{Config: config, Client: c, Scheme: s, control: control}, nil
+	release, err := guard()
+	if err != nil {
+		return nil, errors.Join(err, control.Stop())
+	}
+	return &Env{Config: config, Client: c, Scheme: s, control: control, release: release}, nil
 }
 
 func (e *Env) stop() error {
@@ -221,7 +226,9 @@ func (e *Env) stop() error {
 		_ = e.manager.Process.Kill()
 		_ = e.manager.Wait()
 	}
-	return e.control.Stop()
+	err := e.control.Stop()
+	e.release()
+	return err
 }
 
 func crdFiles() ([]string, error) {

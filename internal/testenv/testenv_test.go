@@ -2,6 +2,13 @@ package testenv_test
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -39,4 +46,56 @@ func TestControllerManagerEndsNamespaces(t *testing.T) {
 	testenv.Eventually(t, func(ctx context.Context) error {
 		return testenv.Gone(env.Client.Get(ctx, client.ObjectKeyFromObject(ns), ns))
 	})
+}
+
+// bystander is set in a test process that starts an API server and waits to be killed.
+const bystander = "TESTENV_BYSTANDER"
+
+func TestKilledTestLeavesNoAPIServer(t *testing.T) {
+	if os.Getenv(bystander) != "" {
+		fmt.Println(testenv.Start(t).Config.Host)
+		select {}
+	}
+	if runtime.GOOS != "linux" {
+		t.Skip("the guard needs /proc, so Linux")
+	}
+	test := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$")
+	test.Env = append(os.Environ(), bystander+"=1")
+	out, err := test.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := test.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var host string
+	if _, err := fmt.Fscanln(out, &host); err != nil {
+		t.Fatal(err)
+	}
+	if err := answers(t.Context(), host); err != nil {
+		t.Fatalf("the API server does not answer while its test runs: %v", err)
+	}
+	if err := test.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = test.Wait()
+	testenv.Eventually(t, func(ctx context.Context) error {
+		if answers(ctx, host) == nil {
+			return errors.New("the API server still answers")
+		}
+		return nil
+	})
+}
+
+// answers is nil when something speaks HTTP there; its certificate is not looked at.
+func answers(ctx context.Context, host string) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+strings.TrimPrefix(host, "https://"), nil)
+	if err != nil {
+		return err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return err
+	}
+	return response.Body.Close()
 }
