@@ -10,6 +10,7 @@ package apply
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -333,7 +334,7 @@ func (a *Applier) resource(o *unstructured.Unstructured) (dynamic.ResourceInterf
 		return client, nil
 	}
 	if o.GetNamespace() == "" {
-		return nil, fmt.Errorf("cannot write %s/%s: it has no namespace", gvk.Kind, o.GetName())
+		return nil, errors.New("it has no namespace")
 	}
 	return client.Namespace(o.GetNamespace()), nil
 }
