@@ -2,6 +2,7 @@ package namespace
 
 import (
 	"context"
+	"fmt"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
@@ -32,14 +33,24 @@ func (r *Reconciler) put(ctx context.Context, s *scope, d *desired) error {
 	current := e.Digest == d.digest
 	intact := seen.Hash == observe.ParseHash(e.Observed)
 
-	var answer *unstructured.Unstructured
-	var err error
-	var repair string
 	switch {
 	case seen.Terminating:
 		return nil // we are woken when it is gone
 	case current && (seen.Pending || seen.Seen && intact):
 		return nil
+	case current:
+		if left := s.memory.fight(d.id, r.now()); left > 0 {
+			return &held{
+				message: fmt.Sprintf("%s is changed by somebody else again and again, and is put back at most %d times in %s", d.ref(), mostRepairs, repairWindow),
+				after:   left,
+			}
+		}
+	}
+
+	var answer *unstructured.Unstructured
+	var err error
+	var repair string
+	switch {
 	case !seen.Seen && !seen.Pending:
 		answer, err = r.applier.Create(ctx, d.Unstructured)
 		repair = "Put back %s, which had been deleted"

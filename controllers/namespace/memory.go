@@ -1,6 +1,7 @@
 package namespace
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -21,6 +22,8 @@ type memory struct {
 	applied map[string]v1alpha1.InventoryEntry
 	// since when only our own writes are waited for; zero when nothing is.
 	since time.Time
+	// repairs are when an object was put back lately, by ID.
+	repairs map[string][]time.Time
 	// working is set while something was applied and it was not Ready since.
 	working bool
 	// counted is the generation whose way to Ready was measured.
@@ -42,6 +45,28 @@ func (m *memory) remember(e v1alpha1.InventoryEntry) {
 		m.applied = map[string]v1alpha1.InventoryEntry{}
 	}
 	m.applied[e.ID] = e
+}
+
+// An object that is changed again and again is put back so often in so long, and
+// then left for a while: two controllers that fight at the speed of watches harm
+// the API server more than the change does.
+const (
+	mostRepairs  = 10
+	repairWindow = time.Minute
+)
+
+// fight counts a repair, and returns how long to leave the object instead.
+func (m *memory) fight(id string, now time.Time) time.Duration {
+	recent := slices.DeleteFunc(m.repairs[id], func(at time.Time) bool { return now.Sub(at) >= repairWindow })
+	if len(recent) >= mostRepairs {
+		m.repairs[id] = recent
+		return repairWindow - now.Sub(recent[0])
+	}
+	if m.repairs == nil {
+		m.repairs = map[string][]time.Time{}
+	}
+	m.repairs[id] = append(recent, now)
+	return 0
 }
 
 // memories are those of all namespaces.

@@ -100,8 +100,14 @@ type ProfileReconciler struct {
 	changed func(ctx context.Context, profile string)
 	now     func() time.Time
 
-	mu       sync.Mutex
-	rendered map[string]*render.Template
+	mu    sync.Mutex
+	known map[string]outcome
+}
+
+// outcome of compiling a profile, as its namespaces see it.
+type outcome struct {
+	template *render.Template
+	err      string
 }
 
 // Reconcile compiles one profile.
@@ -110,7 +116,7 @@ func (r *ProfileReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ct
 	if err := r.Get(ctx, req.NamespacedName, p); err != nil {
 		if apierrors.IsNotFound(err) {
 			r.templates.forget(req.Name)
-			r.renew(ctx, req.Name, nil)
+			r.renew(ctx, req.Name, outcome{})
 			return ctrl.Result{}, nil
 		}
 		return ctrl.Result{}, fmt.Errorf("cannot get NamespaceProfile: %w", err)
@@ -119,18 +125,22 @@ func (r *ProfileReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ct
 		r.watchSource(ref.Kind)
 	}
 	compiled := r.templates.Of(ctx, p)
-	r.renew(ctx, p.Name, compiled.Template)
+	now := outcome{template: compiled.Template}
+	if compiled.Template == nil && compiled.Err != nil {
+		now.err = compiled.Err.Error()
+	}
+	r.renew(ctx, p.Name, now)
 	return r.report(ctx, p, compiled)
 }
 
-// renew wakes the namespaces of a profile whose template is another.
-func (r *ProfileReconciler) renew(ctx context.Context, name string, template *render.Template) {
+// renew wakes the namespaces of a profile that compiles to something else.
+func (r *ProfileReconciler) renew(ctx context.Context, name string, now outcome) {
 	r.mu.Lock()
-	if r.rendered == nil {
-		r.rendered = map[string]*render.Template{}
+	if r.known == nil {
+		r.known = map[string]outcome{}
 	}
-	changed := r.rendered[name] != template
-	r.rendered[name] = template
+	changed := r.known[name] != now
+	r.known[name] = now
 	r.mu.Unlock()
 	if changed {
 		r.changed(ctx, name)

@@ -308,7 +308,7 @@ func (r *Reconciler) observe(_ context.Context, s *scope) error {
 
 // patience is how long our own writes may take to come back before the status
 // says that they are waited for.
-const patience = 2 * time.Second
+const patience = 5 * time.Second
 
 // patiently says nothing for a while: writes mostly come back in milliseconds,
 // and a status that says so would cost more than the write.

@@ -200,6 +200,7 @@ func TestDriftIsUndone(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			before := w.namespace("drift-web").Labels
 			tc.do(t)
+			w.settled("drift-web")
 			eventually(t, func(ctx context.Context) error {
 				if _, err := w.Reconciler.Reconcile(ctx, request("drift-web")); err != nil {
 					return err
@@ -219,6 +220,36 @@ func TestDriftIsUndone(t *testing.T) {
 			w.settled("drift-web")
 			w.writesNothing(func() { _, _ = w.reconcile("drift-web") })
 		})
+	}
+}
+
+func TestAFightIsNotFoughtAtTheSpeedOfWatches(t *testing.T) {
+	w := newWorld(t, profile("default"), tenant("fight"), tenantNamespace("fight-web"))
+	w.ready("fight-web")
+	quota := &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Namespace: "fight-web", Name: "quota"}}
+	spoil := func() {
+		w.must(w.Client.Patch(t.Context(), quota, client.RawPatch("application/merge-patch+json", []byte(`{"spec":{"hard":{"pods":"999"}}}`))))
+		w.settled("fight-web")
+	}
+	for range mostRepairs {
+		spoil()
+		w.ready("fight-web")
+		w.settled("fight-web")
+	}
+	spoil()
+	w.says("fight-web", v1alpha1.ReasonApplyFailed, "ResourceQuota/quota is changed by somebody else again and again, and is put back at most 10 times in 1m0s")
+	if !w.isSealed("fight-web") {
+		t.Error("Pods are admitted though the quota is not what it shall be")
+	}
+	w.settled("fight-web")
+	if result, err := w.reconcile("fight-web"); err != nil || result.RequeueAfter != repairWindow {
+		t.Errorf("again in %v (%v), want after the window", result.RequeueAfter, err)
+	}
+
+	w.clock.advance(repairWindow)
+	w.ready("fight-web")
+	if w.isSealed("fight-web") {
+		t.Error("still sealed though the quota is in place")
 	}
 }
 

@@ -14,11 +14,8 @@ import (
 	"github.com/aetherplatform/aether/internal/tenancy"
 )
 
-// Fields that TenantNamespaces are indexed by.
-const (
-	indexTenant  = "spec.tenant"
-	indexProfile = "spec.profile"
-)
+// indexTenant is the field that TenantNamespaces are indexed by.
+const indexTenant = "spec.tenant"
 
 // resolve finds the tenant, and makes sure that Namespaces can be seen. Without
 // these nothing is known, and nothing is done.
@@ -158,12 +155,12 @@ func get(ctx context.Context, from client.Reader, name string, into client.Objec
 
 // siblings are the tenant's namespaces. They must not be changed.
 func (r *Reconciler) siblings(ctx context.Context, tenant string) ([]*v1alpha1.TenantNamespace, error) {
-	return namespacesBy(ctx, r, indexTenant, tenant)
+	return namespacesOf(ctx, r, tenant)
 }
 
-func namespacesBy(ctx context.Context, from client.Reader, index, value string) ([]*v1alpha1.TenantNamespace, error) {
+func namespacesOf(ctx context.Context, from client.Reader, tenant string) ([]*v1alpha1.TenantNamespace, error) {
 	var list v1alpha1.TenantNamespaceList
-	if err := from.List(ctx, &list, client.MatchingFields{index: value}, client.UnsafeDisableDeepCopy); err != nil {
+	if err := from.List(ctx, &list, client.MatchingFields{indexTenant: tenant}, client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("cannot list TenantNamespaces: %w", err)
 	}
 	all := make([]*v1alpha1.TenantNamespace, len(list.Items))

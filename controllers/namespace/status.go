@@ -78,6 +78,14 @@ type kept struct {
 
 func (k *kept) Error() string { return k.message }
 
+// held is the outcome for an object that is not put back for a while.
+type held struct {
+	message string
+	after   time.Duration
+}
+
+func (h *held) Error() string { return h.message }
+
 // report turns the outcome into conditions; nothing else sets them. When the
 // write fails, only that is returned: the retry finds the outcome again.
 func (r *Reconciler) report(ctx context.Context, s *scope, outcome error) (ctrl.Result, error) {
@@ -102,9 +110,13 @@ func (r *Reconciler) report(ctx context.Context, s *scope, outcome error) (ctrl.
 func result(s *scope, outcome error) (ctrl.Result, error) {
 	var c *condition
 	var k *kept
+	var h *held
 	switch {
 	case outcome == nil:
 		return ctrl.Result{}, nil
+	case errors.As(outcome, &h):
+		failures.WithLabelValues(s.tn.Spec.Tenant).Inc()
+		return ctrl.Result{RequeueAfter: h.after}, nil
 	case errors.As(outcome, &k):
 		return ctrl.Result{RequeueAfter: max(k.after, 0)}, nil
 	case errors.As(outcome, &c) && c.stalled:

@@ -43,7 +43,7 @@ func (r *TenantReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctr
 		}
 		return ctrl.Result{}, fmt.Errorf("cannot get Tenant: %w", err)
 	}
-	all, err := namespacesBy(ctx, r, indexTenant, t.Name)
+	all, err := namespacesOf(ctx, r, t.Name)
 	if err != nil {
 		return ctrl.Result{}, err
 	}

@@ -101,18 +101,13 @@ func Setup(mgr ctrl.Manager, opts Options) error {
 	)
 }
 
-// index lets TenantNamespaces be found by what they name.
+// index lets TenantNamespaces be found by their tenant.
 func index(indexer client.FieldIndexer) error {
-	for field, value := range map[string]func(*v1alpha1.TenantNamespace) string{
-		indexTenant:  func(tn *v1alpha1.TenantNamespace) string { return tn.Spec.Tenant },
-		indexProfile: func(tn *v1alpha1.TenantNamespace) string { return tn.Spec.Profile },
-	} {
-		err := indexer.IndexField(context.Background(), &v1alpha1.TenantNamespace{}, field, func(o client.Object) []string {
-			return []string{value(o.(*v1alpha1.TenantNamespace))}
-		})
-		if err != nil {
-			return fmt.Errorf("cannot index TenantNamespaces by %s: %w", field, err)
-		}
+	err := indexer.IndexField(context.Background(), &v1alpha1.TenantNamespace{}, indexTenant, func(o client.Object) []string {
+		return []string{o.(*v1alpha1.TenantNamespace).Spec.Tenant}
+	})
+	if err != nil {
+		return fmt.Errorf("cannot index TenantNamespaces by %s: %w", indexTenant, err)
 	}
 	return nil
 }
@@ -170,12 +165,14 @@ func setupProfiles(mgr ctrl.Manager, namespaces *Reconciler, sources cache.Cache
 	w := &sourceWatch{cache: sources, mapper: mgr.GetRESTMapper(), controller: c, handler: r.onSource()}
 	r.watchSource = w.watch
 	r.changed = func(ctx context.Context, profile string) {
-		all, err := namespacesBy(ctx, r, indexProfile, profile)
-		if err != nil {
+		var all v1alpha1.TenantNamespaceList
+		if err := r.List(ctx, &all, client.UnsafeDisableDeepCopy); err != nil {
 			logf(ctx).Error(err, "cannot wake the namespaces of a profile", "profile", profile)
 		}
-		for _, tn := range all {
-			wake.wake(tn.Name)
+		for i := range all.Items {
+			if tn := &all.Items[i]; tn.Spec.Profile == profile || wantsRoom(tn) {
+				wake.wake(tn.Name)
+			}
 		}
 	}
 	return watchAll(c, source.Kind(mgr.GetCache(), &v1alpha1.NamespaceProfile{},
@@ -238,8 +235,7 @@ func (r *Reconciler) onSibling() handler.TypedEventHandler[*v1alpha1.TenantNames
 			logf(ctx).Error(err, "cannot wake the namespaces of a tenant", "tenant", tn.Spec.Tenant)
 		}
 		for _, other := range all {
-			ready := meta.FindStatusCondition(other.Status.Conditions, v1alpha1.ConditionReady)
-			if ready != nil && (ready.Reason == v1alpha1.ReasonQuotaExceeded || ready.Reason == v1alpha1.ReasonTooManyNamespaces) {
+			if wantsRoom(other) {
 				q.Add(request(other.Name))
 			}
 		}
@@ -254,6 +250,12 @@ func (r *Reconciler) onSibling() handler.TypedEventHandler[*v1alpha1.TenantNames
 			wake(ctx, q, e.Object)
 		},
 	}
+}
+
+// wantsRoom is whether a namespace did not fit into its tenant's limits.
+func wantsRoom(tn *v1alpha1.TenantNamespace) bool {
+	ready := meta.FindStatusCondition(tn.Status.Conditions, v1alpha1.ConditionReady)
+	return ready != nil && (ready.Reason == v1alpha1.ReasonQuotaExceeded || ready.Reason == v1alpha1.ReasonTooManyNamespaces)
 }
 
 // onTenant wakes the namespaces of a tenant that changed, of those that it peers

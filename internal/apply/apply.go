@@ -142,7 +142,7 @@ func (a *Applier) Repair(ctx context.Context, o *unstructured.Unstructured, want
 func (a *Applier) Label(ctx context.Context, o *unstructured.Unstructured, version string, labels map[string]string) (*unstructured.Unstructured, error) {
 	client, err := a.resource(o)
 	if err != nil {
-		return nil, err
+		return nil, cannot("label", o, err)
 	}
 	body, err := json.Marshal(map[string]any{"metadata": map[string]any{"resourceVersion": version, "labels": labels}})
 	if err != nil {
@@ -165,7 +165,7 @@ func (a *Applier) Delete(ctx context.Context, kind schema.GroupVersionKind, name
 	o.SetName(name)
 	client, err := a.resource(o)
 	if err != nil {
-		return err
+		return cannot("delete", o, err)
 	}
 	if kind.GroupKind() == kustomization {
 		body := []byte(`{"spec":{"suspend":true,"prune":false,"deletionPolicy":"Orphan"}}`)
