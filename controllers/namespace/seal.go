@@ -6,6 +6,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -165,7 +166,10 @@ func (r *Reconciler) open(ctx context.Context, s *scope) error {
 			return err
 		}
 		s.isolated = openedUp()
-		r.event(s, eventNormal, "Opened", "Pods are admitted: %s in place, isolation among them", objectsText(len(s.children)+1))
+		// A namespace that opens in the moment of its birth says so by being Ready.
+		if meta.FindStatusCondition(s.written.Conditions, v1alpha1.ConditionIsolated) != nil {
+			r.event(s, eventNormal, "Opened", "Pods are admitted: %s in place, isolation among them", objectsText(len(s.children)+1))
+		}
 	}
 	return nil
 }
