@@ -226,7 +226,9 @@ func TestKindsComeAndGoWithTheirDefinitions(t *testing.T) {
 		}
 		return nil
 	})
-	o.Watch(cilium, "waits")
+	if state, err := o.Watch(cilium, "waits"); err != nil {
+		t.Fatalf("Watch = %v, %v", state, err)
+	}
 	woken.of("waits")
 
 	crd := &apiextensionsv1.CustomResourceDefinition{}
