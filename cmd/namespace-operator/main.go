@@ -67,7 +67,7 @@ func parse(args []string) (options, error) {
 	flags.StringVar(&o.metricsAddr, "metrics-bind-address", ":8080", "address of Prometheus metrics; 0 for none")
 	flags.StringVar(&o.probesAddr, "health-probe-bind-address", ":8081", "address of /healthz and /readyz; 0 for none")
 	flags.BoolVar(&o.pprof, "pprof", false, "serve /debug/pprof/ beside the metrics")
-	flags.IntVar(&o.concurrency, "concurrency", 20, "how many namespaces are worked on side by side")
+	flags.IntVar(&o.concurrency, "concurrency", 32, "how many namespaces are worked on side by side")
 	flags.StringVar(&o.logLevel, "log-level", "info", "debug, info or error")
 	flags.StringVar(&o.logFormat, "log-format", "json", "json or text")
 	if err := flags.Parse(args); err != nil {

@@ -34,7 +34,7 @@ type Options struct {
 	// Cluster that this process runs in; "" is the one that the fleet is reconciled
 	// in. Namespaces that are placed elsewhere are left alone.
 	Cluster string
-	// Concurrency is how many namespaces are worked on side by side. Default 20.
+	// Concurrency is how many namespaces are worked on side by side. Default 32.
 	Concurrency int
 	// Namespace that Flux sources of bases are read from. Default aether-system.
 	Namespace string
@@ -57,7 +57,7 @@ type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
 // server's priority and fairness does that, and knows when it is needed.
 func Setup(mgr ctrl.Manager, opts Options) error {
 	if opts.Concurrency <= 0 {
-		opts.Concurrency = 20
+		opts.Concurrency = 32
 	}
 	if opts.Namespace == "" {
 		opts.Namespace = v1alpha1.SystemNamespace
