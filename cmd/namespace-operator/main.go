@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"runtime/debug"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -37,16 +36,7 @@ type options struct {
 	logLevel, logFormat     string
 }
 
-// heapGrowth is how far the heap grows between collections, in percent of what
-// lives in it. Most of that is caches, which live long: Go's default of 100 would
-// double the memory for a few percent of processor time. GOGC in the environment
-// goes before it.
-const heapGrowth = 40
-
 func main() {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(heapGrowth)
-	}
 	opts, err := parse(os.Args[1:])
 	if err != nil {
 		os.Exit(2) // the flag package has said why
