@@ -223,6 +223,7 @@ type TenantNamespaceStatus struct {
 	Digest string `json:"digest,omitempty"`
 
 	// Inventory is every object made for the namespace, recorded before it is made.
+	// Until the first status, the Namespace itself says what it was born with.
 	//
 	// +optional
 	// +listType=atomic

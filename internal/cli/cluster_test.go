@@ -37,7 +37,7 @@ const (
 // is compared whole with testdata/cluster.
 func TestClusterCommands(t *testing.T) {
 	if testing.Short() {
-		t.Skip("needs an API server")
+		t.Skip("-short leaves out what needs an API server")
 	}
 	w := &world{T: t, env: testenv.Start(t)}
 	w.kubeconfig = w.env.Kubeconfig(t, "admin")
@@ -88,7 +88,7 @@ func TestClusterCommands(t *testing.T) {
 // A cluster that has never heard of Aether is told from one that is down.
 func TestClustersThatCannotAnswer(t *testing.T) {
 	if testing.Short() {
-		t.Skip("needs an API server")
+		t.Skip("-short leaves out what needs an API server")
 	}
 	env := testenv.Start(t, testenv.WithoutCRDs("aetherplatform.cloud_tenants.yaml"))
 	w := &world{T: t, env: env}

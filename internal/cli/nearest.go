@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"slices"
 	"strings"
+
+	"github.com/aetherplatform/aether/internal/spelling"
 )
 
 // Nearest returns the names that someone who typed name may have meant, the
@@ -15,7 +17,7 @@ func Nearest(name string, names []string) []string {
 	}
 	var found []candidate
 	for _, n := range names {
-		d := distance(name, n)
+		d := spelling.Distance(name, n)
 		if d <= max(2, len(name)/3) || strings.HasSuffix(n, "-"+name) || strings.HasPrefix(n, name) {
 			found = append(found, candidate{n, d})
 		}
@@ -28,25 +30,4 @@ func Nearest(name string, names []string) []string {
 		nearest = append(nearest, c.name)
 	}
 	return nearest
-}
-
-// distance is Levenshtein's: how many letters to insert, delete or replace.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			replace := diagonal
-			if a[i] != b[j] {
-				replace++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(replace, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }

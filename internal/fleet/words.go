@@ -3,6 +3,8 @@ package fleet
 import (
 	"slices"
 	"strings"
+
+	"github.com/aetherplatform/aether/internal/spelling"
 )
 
 // either lists what may be written: "a, b or c". Long lists are cut.
@@ -33,32 +35,11 @@ func nearest(word string, names []string) string {
 		if len(name) > longest {
 			continue
 		}
-		if d := distance(word, name); d < best && d < len(name) {
+		if d := spelling.Distance(word, name); d < best && d < len(name) {
 			best, found = d, name
 		}
 	}
 	return found
-}
-
-// distance counts the insertions, deletions and replacements between two words.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			above := row[j+1]
-			cost := diagonal
-			if a[i] != b[j] {
-				cost = 1 + min(diagonal, above, row[j])
-			}
-			diagonal, row[j+1] = above, cost
-		}
-	}
-	return row[len(b)]
 }
 
 // sortedKeys are the keys of a map, sorted.
