@@ -136,7 +136,7 @@ func (p *Platform) operator() *Process {
 	health := loopback(p.Ports.OperatorHealth)
 	process := p.newProcess("namespace-operator", p.bin("namespace-operator"), p.Ports.OperatorHealth, "http://"+health+"/readyz",
 		"--kubeconfig="+p.kubeconfigOf("namespace-operator"),
-		"--health-probe-bind-address="+health, "--metrics-bind-address="+loopback(p.Ports.OperatorMetrics))
+		"--health-probe-bind-address="+health, "--metrics-bind-address="+loopback(p.Ports.OperatorMetrics), "--pprof")
 	process.What = fmt.Sprintf("Aether; metrics at http://%s/metrics", loopback(p.Ports.OperatorMetrics))
 	return process
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -11,6 +12,7 @@ import (
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/rest"
 
+	"github.com/aetherplatform/aether/api/v1alpha1"
 	"github.com/aetherplatform/aether/internal/fleet"
 	"github.com/aetherplatform/aether/internal/render"
 )
@@ -54,8 +56,9 @@ func plain(ctx context.Context, config *rest.Config, tree fleet.Tree) (int, time
 	return len(objects), time.Since(begin), nil
 }
 
-// children renders what the namespaces of a fleet consist of. The labels by which
-// Aether knows its own are left out, or admission would refuse a plain client.
+// children renders what the namespaces of a fleet consist of. The labels and
+// annotations that admission keeps for Aether go by other names, so that the
+// objects are as large as Aether's and a plain client may write them.
 func children(tree fleet.Tree) ([]*unstructured.Unstructured, error) {
 	result := render.New(render.Options{}).Render(tree, nil)
 	var all []*unstructured.Unstructured
@@ -65,12 +68,26 @@ func children(tree fleet.Tree) ([]*unstructured.Unstructured, error) {
 		}
 		for _, o := range tenant.Children() {
 			o = o.DeepCopy()
-			o.SetLabels(map[string]string{"example.com/made-by": "plain", "example.com/tenant": tenant.Name})
-			o.SetAnnotations(nil)
+			o.SetLabels(renamed(o.GetLabels()))
+			o.SetAnnotations(renamed(o.GetAnnotations()))
 			all = append(all, o)
 		}
 	}
 	return all, nil
+}
+
+// protected are the prefixes of names that a plain client may not use.
+var protected = strings.NewReplacer(
+	v1alpha1.LabelPrefix, "plain.example.com/",
+	"pod-security.kubernetes.io/", "pod-security.example.com/",
+)
+
+func renamed(from map[string]string) map[string]string {
+	to := make(map[string]string, len(from))
+	for key, value := range from {
+		to[protected.Replace(key)] = value
+	}
+	return to
 }
 
 func resource(c dynamic.Interface, o *unstructured.Unstructured) dynamic.ResourceInterface {
