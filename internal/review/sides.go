@@ -1,0 +1,48 @@
+package review
+
+import (
+	"io/fs"
+
+	"github.com/aetherplatform/aether/internal/fleet"
+	"github.com/aetherplatform/aether/internal/render"
+)
+
+// Side is one revision of a fleet repository, rendered.
+type Side struct {
+	Revision
+	// Files is the whole repository at that revision, read-only: tenants/, base/,
+	// policies/, CODEOWNERS.
+	Files fs.FS
+	// Tree is what tenants/ holds.
+	Tree fleet.Tree
+	// Result is what the renderer makes of it.
+	Result *render.Result
+	// Tenants with everything that is rendered for them, by name. A tenant that is
+	// the very same on both sides is in neither.
+	Tenants map[string]*Tenant
+	// Profiles of the platform directory, by name.
+	Profiles map[string]Rendered
+}
+
+// Tenant is one tenant of a side.
+type Tenant struct {
+	Name string
+	*fleet.Tenant
+	// Objects are Tenant, TenantNamespaces and WorkloadClusters, then what each
+	// namespace consists of, on each cluster it is placed on.
+	Objects []Rendered
+	// Errors for which nothing of the tenant would be applied; then there are no Objects.
+	Errors []*fleet.Error
+}
+
+// Rendered is one object and where it comes from.
+type Rendered struct {
+	Object
+	// Content is shared with the renderer and must not be changed.
+	Content map[string]any
+	// Digest of the content without provenance.
+	Digest string
+	// Component of the base that made it: "namespace/network"; "" for what is in Git itself.
+	Component string
+	Place     Place
+}
