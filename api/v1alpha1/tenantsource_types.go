@@ -111,13 +111,15 @@ type TenantSourceStatus struct {
 	// +listMapKey=type
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 
-	// LastAttemptedRevision is the revision that was looked at last.
+	// LastAttemptedRevision is the revision that was looked at last. Where it is not
+	// LastAppliedRevision, Ready says why.
 	//
 	// +optional
 	LastAttemptedRevision string `json:"lastAttemptedRevision,omitempty"`
 
-	// LastAppliedRevision is the last revision of which every tenant was applied,
-	// the failing ones aside.
+	// LastAppliedRevision is the last revision that was applied in full, the failing
+	// tenants aside: nothing was left to try again, and no removal was held back by
+	// spec.prune.max.
 	//
 	// +optional
 	LastAppliedRevision string `json:"lastAppliedRevision,omitempty"`

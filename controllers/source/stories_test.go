@@ -113,7 +113,7 @@ func TestEmptyTreeDeletesNothing(t *testing.T) {
 func TestRemovalOverBudgetStopsUntilTheCommitSaysSo(t *testing.T) {
 	s := newStage(t, pruneMax("1"))
 	all := fleetOf("acme", "globex")
-	s.ready(s.announce("fleet", s.artifacts.commit(t, "Two tenants"), all))
+	applied := s.ready(s.announce("fleet", s.artifacts.commit(t, "Two tenants"), all))
 	versions := s.versions()
 
 	rest := fleetOf("acme")
@@ -125,6 +125,11 @@ func TestRemovalOverBudgetStopsUntilTheCommitSaysSo(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"Tenant/globex", "TenantNamespace/globex-web"}, ts.Status.PendingPrune); diff != "" {
 		t.Errorf("pendingPrune: (-want +got)\n%s", diff)
+	}
+	// As with Flux: applied is what was applied in full, attempted what was looked at.
+	if ts.Status.LastAttemptedRevision != blocked || ts.Status.LastAppliedRevision != applied.Status.LastAppliedRevision || ts.Status.Digest != applied.Status.Digest {
+		t.Errorf("attempted %s, applied %s with digest %s; want what holds more than it asks for to be attempted only",
+			ts.Status.LastAttemptedRevision, ts.Status.LastAppliedRevision, ts.Status.Digest)
 	}
 	ready := apimeta.FindStatusCondition(ts.Status.Conditions, v1alpha1.ConditionReady)
 	if want := `Put "Aether-Prune: 2" into the message`; !strings.Contains(ready.Message, want) {
@@ -143,6 +148,9 @@ func TestRemovalOverBudgetStopsUntilTheCommitSaysSo(t *testing.T) {
 	}
 	if len(ts.Status.PendingPrune) > 0 {
 		t.Errorf("still pending: %v", ts.Status.PendingPrune)
+	}
+	if ts.Status.LastAppliedRevision != approved || ts.Status.Digest == applied.Status.Digest {
+		t.Errorf("applied %s with digest %s; want the approved revision and its digest", ts.Status.LastAppliedRevision, ts.Status.Digest)
 	}
 }
 
