@@ -146,6 +146,15 @@ type TenantSourceStatus struct {
 	// +listMapKey=tenant
 	Failures []TenantFailure `json:"failures,omitempty"`
 
+	// Warnings lists the tenants that ask for what is allowed and is likely not what
+	// was meant, such as a rule that names a namespace which is not there: the first
+	// 50 by name. Ready does not depend on them.
+	//
+	// +optional
+	// +listType=map
+	// +listMapKey=tenant
+	Warnings []TenantWarning `json:"warnings,omitempty"`
+
 	// PendingPrune lists what would be removed, while that is more than the budget:
 	// the first 100, as "<kind>/<name>".
 	//
@@ -183,6 +192,20 @@ type TenantFailure struct {
 	Errors []string `json:"errors"`
 
 	// Total is how many errors there are.
+	Total int32 `json:"total"`
+}
+
+// TenantWarning is what is likely not meant in one tenant's directory.
+type TenantWarning struct {
+	// Tenant is the directory's name.
+	Tenant string `json:"tenant"`
+
+	// Warnings, each "<file>:<line>: <message>", the first 10.
+	//
+	// +listType=atomic
+	Warnings []string `json:"warnings"`
+
+	// Total is how many warnings there are.
 	Total int32 `json:"total"`
 }
 

@@ -375,6 +375,73 @@ func TestSteadyStateWritesNothing(t *testing.T) {
 	}
 }
 
+// A warning is news once: neither the next push, nor a line above it, nor another
+// process makes it news again.
+func TestAWarningIsToldWhenItFirstAppears(t *testing.T) {
+	s := newStage(t)
+	to := func(names ...string) string {
+		rule := "  network:\n    egress:\n"
+		for _, name := range names {
+			rule += "    - to: [{namespace: " + name + "}]\n"
+		}
+		return namespaceFile("acme", "web") + rule
+	}
+	first := `there is no namespace "acme-nowhere" yet`
+	second := `there is no namespace "acme-neither" yet`
+
+	all := fleetOf("acme", "globex")
+	ts := s.ready(s.push(all.with(files{"acme/web.yaml": to("acme-nowhere")})))
+	want := []v1alpha1.TenantWarning{{
+		Tenant: "acme", Total: 1,
+		Warnings: []string{`acme/web.yaml:10: spec.network.egress[0].to[0].namespace: there is no namespace "acme-nowhere" yet; add it, or use acme-web`},
+	}}
+	if diff := cmp.Diff(want, ts.Status.Warnings); diff != "" {
+		t.Errorf("status.warnings (-want +got)\n%s", diff)
+	}
+	s.hasEvent(v1alpha1.KindTenantSource, first)
+
+	// Nothing new.
+	s.restart()
+	s.ready(s.push(all.with(files{"acme/web.yaml": "# a line above\n" + to("acme-nowhere")})))
+	s.ready(s.push(all.with(files{"acme/web.yaml": to("acme-nowhere"), "globex/api.yaml": namespaceFile("globex", "api")})))
+	if got := s.warned(v1alpha1.KindTenantSource); len(got) != 1 {
+		t.Errorf("the warning was told again: %q", got)
+	}
+
+	// Another one, of a Tenant that is there by now.
+	s.ready(s.push(all.with(files{"acme/web.yaml": to("acme-nowhere", "acme-neither")})))
+	s.hasEvent(v1alpha1.KindTenant, second)
+	for _, note := range s.warned(v1alpha1.KindTenant) {
+		if strings.Contains(note, first) {
+			t.Errorf("what was known is told with what is new: %s", note)
+		}
+	}
+
+	ts = s.ready(s.push(all))
+	if len(ts.Status.Warnings) > 0 {
+		t.Errorf("status.warnings lists what is mended: %v", ts.Status.Warnings)
+	}
+}
+
+// warned are the notes of the warnings about objects of a kind, each as often as
+// it was told.
+func (s *stage) warned(kind string) (notes []string) {
+	s.t.Helper()
+	var list eventsv1.EventList
+	s.must(env.Client.List(s.t.Context(), &list))
+	for _, e := range list.Items {
+		ours := e.Namespace == s.namespace || e.Related != nil && e.Related.Namespace == s.namespace
+		if e.Reason != "FleetWarning" || e.Regarding.Kind != kind || !ours {
+			continue
+		}
+		notes = append(notes, e.Note)
+		if e.Series != nil {
+			notes = append(notes, e.Note)
+		}
+	}
+	return notes
+}
+
 func TestOneTenantPushTouchesNothingElse(t *testing.T) {
 	s := newStage(t)
 	all := fleetOf("acme", "globex", "initech")
