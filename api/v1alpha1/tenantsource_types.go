@@ -111,13 +111,15 @@ type TenantSourceStatus struct {
 	// +listMapKey=type
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 
-	// LastAttemptedRevision is the revision that was looked at last.
+	// LastAttemptedRevision is the revision that was looked at last. Where it is not
+	// LastAppliedRevision, Ready says why.
 	//
 	// +optional
 	LastAttemptedRevision string `json:"lastAttemptedRevision,omitempty"`
 
-	// LastAppliedRevision is the last revision of which every tenant was applied,
-	// the failing ones aside.
+	// LastAppliedRevision is the last revision that was applied in full, the failing
+	// tenants aside: nothing was left to try again, and no removal was held back by
+	// spec.prune.max.
 	//
 	// +optional
 	LastAppliedRevision string `json:"lastAppliedRevision,omitempty"`
@@ -143,6 +145,15 @@ type TenantSourceStatus struct {
 	// +listType=map
 	// +listMapKey=tenant
 	Failures []TenantFailure `json:"failures,omitempty"`
+
+	// Warnings lists the tenants that ask for what is allowed and is likely not what
+	// was meant, such as a rule that names a namespace which is not there: the first
+	// 50 by name. Ready does not depend on them.
+	//
+	// +optional
+	// +listType=map
+	// +listMapKey=tenant
+	Warnings []TenantWarning `json:"warnings,omitempty"`
 
 	// PendingPrune lists what would be removed, while that is more than the budget:
 	// the first 100, as "<kind>/<name>".
@@ -181,6 +192,20 @@ type TenantFailure struct {
 	Errors []string `json:"errors"`
 
 	// Total is how many errors there are.
+	Total int32 `json:"total"`
+}
+
+// TenantWarning is what is likely not meant in one tenant's directory.
+type TenantWarning struct {
+	// Tenant is the directory's name.
+	Tenant string `json:"tenant"`
+
+	// Warnings, each "<file>:<line>: <message>", the first 10.
+	//
+	// +listType=atomic
+	Warnings []string `json:"warnings"`
+
+	// Total is how many warnings there are.
 	Total int32 `json:"total"`
 }
 

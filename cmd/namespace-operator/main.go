@@ -30,6 +30,7 @@ import (
 type options struct {
 	cluster, namespace      string
 	leaderElect             bool
+	lease                   lease
 	metricsAddr, probesAddr string
 	pprof                   bool
 	concurrency             int
@@ -54,6 +55,9 @@ func parse(args []string) (options, error) {
 	flags.StringVar(&o.cluster, "cluster", "", "name of the workload cluster that this is; empty for the cluster that the fleet is reconciled in")
 	flags.StringVar(&o.namespace, "namespace", v1alpha1.SystemNamespace, "namespace that TenantSources and their Flux sources are read from, and that holds the leader's lease")
 	flags.BoolVar(&o.leaderElect, "leader-elect", false, "work only while holding the lease, so that several replicas can run")
+	flags.DurationVar(&o.lease.duration, "leader-elect-lease-duration", 15*time.Second, "how long a leader that is not heard of keeps the lease")
+	flags.DurationVar(&o.lease.renewDeadline, "leader-elect-renew-deadline", 10*time.Second, "how long a leader tries to renew the lease before it ends")
+	flags.DurationVar(&o.lease.retryPeriod, "leader-elect-retry-period", 2*time.Second, "how often the lease is renewed, or asked for")
 	flags.StringVar(&o.metricsAddr, "metrics-bind-address", ":8080", "address of Prometheus metrics; 0 for none")
 	flags.StringVar(&o.probesAddr, "health-probe-bind-address", ":8081", "address of /healthz and /readyz; 0 for none")
 	flags.BoolVar(&o.pprof, "pprof", false, "serve /debug/pprof/ beside the metrics")
@@ -77,6 +81,9 @@ func (o options) check(flags *flag.FlagSet) error {
 		err = fmt.Errorf("--log-level: %q is not a level; use debug, info or error", o.logLevel)
 	case o.concurrency < 1:
 		err = fmt.Errorf("--concurrency: %d is too small; use at least 1", o.concurrency)
+	}
+	if err == nil {
+		err = o.lease.check()
 	}
 	if err != nil {
 		fmt.Fprintln(flags.Output(), err)
@@ -132,6 +139,9 @@ func (o options) manager() ctrl.Options {
 		LeaderElectionID:              "aether-namespace-operator",
 		LeaderElectionNamespace:       o.namespace,
 		LeaderElectionReleaseOnCancel: true,
+		LeaseDuration:                 &o.lease.duration,
+		RenewDeadline:                 &o.lease.renewDeadline,
+		RetryPeriod:                   &o.lease.retryPeriod,
 		GracefulShutdownTimeout:       &grace,
 		// Only Aether's own kinds are cached; the rest of the cluster is held as hashes.
 		Cache: cache.Options{DefaultTransform: cache.TransformStripManagedFields()},
@@ -150,8 +160,8 @@ func (o options) logger() logr.Logger {
 	return logr.FromSlogHandler(slog.NewJSONHandler(os.Stderr, opts))
 }
 
-// synced is ready once the caches of Aether's kinds are filled: a replica that
-// could take over at once.
+// synced is ready once the caches that the replica has begun to fill are full. A
+// standby has few of them: it reads the cluster when it becomes the leader.
 func synced(mgr manager.Manager) healthz.Checker {
 	return cacheChecker{mgr.GetCache()}.check
 }

@@ -24,9 +24,9 @@ import (
 var election = []string{
 	"create .events in aether-system",
 	"create coordination.k8s.io.leases in aether-system",
-	"get coordination.k8s.io.leases in aether-system",
+	"get coordination.k8s.io.leases aether-namespace-operator in aether-system",
 	"patch .events in aether-system",
-	"update coordination.k8s.io.leases in aether-system",
+	"update coordination.k8s.io.leases aether-namespace-operator in aether-system",
 }
 
 // Controllers say what they need in markers beside their code; the manifest gives
@@ -100,6 +100,9 @@ func add(rights map[string]bool, rule rbacv1.PolicyRule, namespace string) {
 		for _, resource := range rule.Resources {
 			for _, verb := range rule.Verbs {
 				right := fmt.Sprintf("%s %s.%s", verb, group, resource)
+				for _, name := range rule.ResourceNames {
+					right += " " + name
+				}
 				if namespace != "" {
 					right += " in " + namespace
 				}

@@ -405,7 +405,7 @@ func TestNamespaceOfAnotherOwnerIsNotTaken(t *testing.T) {
 		"foreign-adoptable": {
 			why:     "adoption needs the label of this very tenant",
 			labels:  map[string]string{v1alpha1.LabelAdoptableBy: "globex"},
-			message: `Namespace "foreign-adoptable" exists and is not Aether's; choose another name, or to hand it over, run: kubectl label namespace foreign-adoptable aetherplatform.cloud/adoptable-by=foreign`,
+			message: `Namespace "foreign-adoptable" exists and is not Aether's; choose another name, or to hand it over, run: kubectl label --overwrite namespace foreign-adoptable aetherplatform.cloud/adoptable-by=foreign`,
 		},
 		"foreign-globex": {
 			why:     "it is another tenant's",
@@ -415,7 +415,7 @@ func TestNamespaceOfAnotherOwnerIsNotTaken(t *testing.T) {
 		"foreign-forged": {
 			why:     "the label alone is no proof; the tenant's UID is",
 			labels:  map[string]string{v1alpha1.LabelTenant: "foreign", v1alpha1.LabelManagedBy: v1alpha1.ManagedBy},
-			message: `Namespace "foreign-forged" belongs to an earlier Tenant "foreign", not to this one; to hand it over, run: kubectl label namespace foreign-forged aetherplatform.cloud/adoptable-by=foreign`,
+			message: `Namespace "foreign-forged" has the label aetherplatform.cloud/tenant=foreign without the annotation aetherplatform.cloud/tenant-uid that proves it; to hand it over, run: kubectl label namespace foreign-forged aetherplatform.cloud/adoptable-by=foreign`,
 		},
 	}
 	w := newWorld(t, profile("default"), tenant("foreign"))
@@ -430,6 +430,62 @@ func TestNamespaceOfAnotherOwnerIsNotTaken(t *testing.T) {
 			}
 			if got := w.contents(name); len(got) > 0 {
 				t.Errorf("%s, but there is %v", tc.why, sorted(got))
+			}
+		})
+	}
+}
+
+// Someone has switched the policies off, and taken away what ties a Namespace to
+// its tenant. What the condition says to run is what helps.
+func TestANamespaceThatLostItsTieSaysHowToGiveItBack(t *testing.T) {
+	const adopt = `kubectl label namespace lost-web aetherplatform.cloud/adoptable-by=lost`
+	cases := map[string]struct {
+		lose, help func(*corev1.Namespace)
+		message    string
+	}{
+		"the label": {
+			lose:    func(ns *corev1.Namespace) { delete(ns.Labels, v1alpha1.LabelTenant) },
+			help:    func(ns *corev1.Namespace) { ns.Labels[v1alpha1.LabelAdoptableBy] = "lost" },
+			message: `Namespace "lost-web" is without the label aetherplatform.cloud/tenant that Aether gave it; to give it back to Tenant "lost", run: ` + adopt,
+		},
+		"the annotation": {
+			lose:    func(ns *corev1.Namespace) { delete(ns.Annotations, v1alpha1.AnnotationTenantUID) },
+			help:    func(ns *corev1.Namespace) { ns.Labels[v1alpha1.LabelAdoptableBy] = "lost" },
+			message: `Namespace "lost-web" has the label aetherplatform.cloud/tenant=lost without the annotation aetherplatform.cloud/tenant-uid that proves it; to hand it over, run: ` + adopt,
+		},
+		"both": {
+			lose: func(ns *corev1.Namespace) {
+				delete(ns.Labels, v1alpha1.LabelTenant)
+				delete(ns.Annotations, v1alpha1.AnnotationTenantUID)
+			},
+			help:    func(ns *corev1.Namespace) { ns.Labels[v1alpha1.LabelAdoptableBy] = "lost" },
+			message: `Namespace "lost-web" is without the label aetherplatform.cloud/tenant that Aether gave it; to give it back to Tenant "lost", run: ` + adopt,
+		},
+		"the label to another tenant": {
+			lose: func(ns *corev1.Namespace) { ns.Labels[v1alpha1.LabelTenant] = "globex" },
+			help: func(ns *corev1.Namespace) { ns.Labels[v1alpha1.LabelTenant] = "lost" },
+			message: `Namespace "lost-web" has the label aetherplatform.cloud/tenant=globex in place of the one that Aether gave it; ` +
+				`to give it back to Tenant "lost", run: kubectl label --overwrite namespace lost-web aetherplatform.cloud/tenant=lost, ` +
+				`while the admission policy aether-namespace-metadata is off, as it was then`,
+		},
+	}
+	w := newWorld(t, profile("default"), tenant("lost"), tenantNamespace("lost-web"))
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			w.ready("lost-web")
+			w.settled("lost-web")
+			ns := w.namespace("lost-web")
+			tc.lose(ns)
+			w.must(w.Client.Update(t.Context(), ns))
+			w.says("lost-web", v1alpha1.ReasonNamespaceNotOwned, tc.message)
+
+			ns = w.namespace("lost-web")
+			tc.help(ns)
+			w.must(w.Client.Update(t.Context(), ns))
+			w.ready("lost-web")
+			ns = w.namespace("lost-web")
+			if _, left := ns.Labels[v1alpha1.LabelAdoptableBy]; left || ns.Labels[v1alpha1.LabelTenant] != "lost" || ns.Annotations[v1alpha1.AnnotationTenantUID] == "" {
+				t.Errorf("the Namespace has %v and %v", ns.Labels, ns.Annotations)
 			}
 		})
 	}

@@ -265,14 +265,31 @@ func adoptable(ns observe.Object, tenant, name string) bool {
 	return of.AdoptableBy == tenant && (of.Tenant == "" || of.Tenant == tenant) && !tenancy.Reserved(name)
 }
 
+// notOwned says why a Namespace is not taken, and what to run if it is to be.
 func notOwned(ns observe.Object, s *scope) string {
-	permit := fmt.Sprintf("to hand it over, run: kubectl label namespace %s %s=%s", s.tn.Name, v1alpha1.LabelAdoptableBy, s.tenant.Name)
-	switch of := ns.Namespace; {
-	case of.Tenant == s.tenant.Name:
-		return fmt.Sprintf("Namespace %q belongs to an earlier Tenant %q, not to this one; %s", s.tn.Name, of.Tenant, permit)
+	name, tenant, of := s.tn.Name, s.tenant.Name, ns.Namespace
+	overwrite := ""
+	if of.AdoptableBy != "" {
+		overwrite = "--overwrite "
+	}
+	permit := fmt.Sprintf("run: kubectl label %snamespace %s %s=%s", overwrite, name, v1alpha1.LabelAdoptableBy, tenant)
+	e := s.inventory.find(s.namespace.id)
+	made := e != nil && e.Digest != "" // by us, for this TenantNamespace
+	switch {
+	case of.Tenant == tenant && of.TenantUID == "":
+		return fmt.Sprintf("Namespace %q has the label %s=%s without the annotation %s that proves it; to hand it over, %s",
+			name, v1alpha1.LabelTenant, tenant, v1alpha1.AnnotationTenantUID, permit)
+	case of.Tenant == tenant:
+		return fmt.Sprintf("Namespace %q belongs to an earlier Tenant %q, not to this one; to hand it over, %s", name, tenant, permit)
+	case of.Tenant != "" && made:
+		return fmt.Sprintf("Namespace %q has the label %s=%s in place of the one that Aether gave it; to give it back to Tenant %q, "+
+			"run: kubectl label --overwrite namespace %s %s=%s, while the admission policy aether-namespace-metadata is off, as it was then",
+			name, v1alpha1.LabelTenant, of.Tenant, tenant, name, v1alpha1.LabelTenant, tenant)
 	case of.Tenant != "":
-		return fmt.Sprintf("Namespace %q belongs to Tenant %q; choose another name", s.tn.Name, of.Tenant)
+		return fmt.Sprintf("Namespace %q belongs to Tenant %q; choose another name", name, of.Tenant)
+	case made:
+		return fmt.Sprintf("Namespace %q is without the label %s that Aether gave it; to give it back to Tenant %q, %s", name, v1alpha1.LabelTenant, tenant, permit)
 	default:
-		return fmt.Sprintf("Namespace %q exists and is not Aether's; choose another name, or %s", s.tn.Name, permit)
+		return fmt.Sprintf("Namespace %q exists and is not Aether's; choose another name, or to hand it over, %s", name, permit)
 	}
 }

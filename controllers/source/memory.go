@@ -33,6 +33,9 @@ type memory struct {
 	// reconcile.fluxcd.io/requestedAt that was acted on.
 	checked   time.Time
 	requested string
+	// warned is what was told as an event: the informer may lag behind the status
+	// that says so.
+	warned map[string]bool
 	// approved is, for one revision, how many removals its commit approves.
 	approved map[string]int
 

@@ -27,6 +27,8 @@ type unit struct {
 	objects []*object
 	// errors in Git. With any, nothing of the unit is changed.
 	errors []*fleet.Error
+	// warnings are of what is applied all the same.
+	warnings []*fleet.Error
 }
 
 // unitsOf is what a render asks for in one cluster, the platform directory first,
@@ -59,7 +61,7 @@ func unitsOf(result *render.Result, cluster, source string) []*unit {
 }
 
 func unitOf(t *render.TenantResult, cluster, source string) *unit {
-	u := &unit{name: t.Name, digest: t.Digest, errors: t.Errors}
+	u := &unit{name: t.Name, digest: t.Digest, errors: t.Errors, warnings: t.Warnings}
 	if len(t.Errors) > 0 || t.Object == nil {
 		return u
 	}

@@ -51,6 +51,7 @@ type Reconciler struct {
 
 	memories memories
 	claims   claims
+	waker    waker
 }
 
 // step is a part of a reconcile. An error ends it.
@@ -98,8 +99,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	ts := &v1alpha1.TenantSource{}
 	if err := r.sources.Get(ctx, req.NamespacedName, ts); err != nil {
 		if apierrors.IsNotFound(err) {
-			r.forget(req.NamespacedName)
-			return ctrl.Result{}, nil
+			return ctrl.Result{}, r.bequeath(ctx, req.NamespacedName)
 		}
 		return ctrl.Result{}, fmt.Errorf("cannot get TenantSource: %w", err)
 	}
@@ -345,6 +345,18 @@ func (r *Reconciler) exists(source string) bool {
 	}
 	err := r.sources.Get(context.Background(), client.ObjectKey{Namespace: namespace, Name: name}, &v1alpha1.TenantSource{})
 	return !apierrors.IsNotFound(err)
+}
+
+// bequeath forgets a TenantSource that is gone, and wakes the others: one of them
+// may want its tenants.
+func (r *Reconciler) bequeath(ctx context.Context, k client.ObjectKey) error {
+	r.forget(k)
+	var others v1alpha1.TenantSourceList
+	if err := r.sources.List(ctx, &others, client.InNamespace(k.Namespace)); err != nil {
+		return fmt.Errorf("cannot list TenantSources: %w", err)
+	}
+	r.waker.wake(others.Items)
+	return nil
 }
 
 func (r *Reconciler) forget(k client.ObjectKey) {

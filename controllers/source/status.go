@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -166,6 +167,7 @@ func (r *Reconciler) reportUnits(s *scope) {
 	status.Tenants = v1alpha1.TenantCounts{Total: int32(total), Failed: int32(failed)}
 	status.Summary = fmt.Sprintf("%d/%d", total-failed, total)
 	status.Failures = failuresOf(s.failures)
+	status.Warnings = warningsOf(s.units)
 	observeFailures(s.name, s.failures)
 	status.PendingPrune = nil
 	if s.blocked != "" {
@@ -195,6 +197,21 @@ func failuresOf(failures map[string][]*fleet.Error) []v1alpha1.TenantFailure {
 			f.Errors = append(f.Errors, e.Error())
 		}
 		listed = append(listed, f)
+	}
+	return listed
+}
+
+func warningsOf(units []*unit) []v1alpha1.TenantWarning {
+	var listed []v1alpha1.TenantWarning
+	for _, u := range units { // by name
+		if len(u.warnings) == 0 || len(listed) == maxFailures {
+			continue
+		}
+		w := v1alpha1.TenantWarning{Tenant: u.name, Total: int32(len(u.warnings))}
+		for _, e := range u.warnings[:min(maxErrors, len(u.warnings))] {
+			w.Warnings = append(w.Warnings, e.Error())
+		}
+		listed = append(listed, w)
 	}
 	return listed
 }
@@ -263,6 +280,7 @@ func (r *Reconciler) announceChanges(s *scope, o *outcome) {
 			r.recorder.Eventf(tenant, s.ts, corev1.EventTypeWarning, v1alpha1.ReasonTenantsFailing, "Read", "%s", note)
 		}
 	}
+	r.announceWarnings(s)
 	before := apimeta.FindStatusCondition(s.before.Conditions, v1alpha1.ConditionReady)
 	switch o.reason {
 	case v1alpha1.ReasonPruneBlocked:
@@ -279,6 +297,53 @@ func (r *Reconciler) announceChanges(s *scope, o *outcome) {
 		r.recorder.Eventf(s.ts, nil, corev1.EventTypeNormal, "Applied", "Apply", "Applied %s: %s changed, %d removed",
 			applied, count(s.changed, "object"), s.removed)
 	}
+}
+
+// announceWarnings emits an event for each Tenant with a warning that it had not
+// before, and one for the TenantSource with all of these. The status remembers
+// them, so that neither the next reconcile nor the next process says them again.
+func (r *Reconciler) announceWarnings(s *scope) {
+	known := textsOf(s.before.Warnings)
+	maps.Copy(known, s.memory.warned)
+	s.memory.warned = textsOf(s.ts.Status.Warnings)
+	var all []string
+	for _, w := range s.ts.Status.Warnings {
+		fresh := slices.DeleteFunc(slices.Clone(w.Warnings), func(text string) bool { return known[withoutLine(text)] })
+		if len(fresh) == 0 {
+			continue
+		}
+		all = append(all, fresh...)
+		if tenant := s.world[key{v1alpha1.KindTenant, w.Tenant}]; tenant != nil {
+			r.recorder.Eventf(tenant, s.ts, corev1.EventTypeWarning, reasonWarning, "Read", "%s", shorten(strings.Join(fresh, "; "), 1000))
+		}
+	}
+	if len(all) > 0 {
+		r.recorder.Eventf(s.ts, nil, corev1.EventTypeWarning, reasonWarning, "Read", "%s", shorten(strings.Join(all, "; "), 1000))
+	}
+}
+
+func textsOf(warnings []v1alpha1.TenantWarning) map[string]bool {
+	texts := map[string]bool{}
+	for _, w := range warnings {
+		for _, text := range w.Warnings {
+			texts[withoutLine(text)] = true
+		}
+	}
+	return texts
+}
+
+// reasonWarning is of events about what is applied and likely not meant.
+const reasonWarning = "FleetWarning"
+
+var lineNumber = regexp.MustCompile(`:\d+: `)
+
+// withoutLine is a warning without its line, which moves when something else in
+// the file changes.
+func withoutLine(text string) string {
+	if at := lineNumber.FindStringIndex(text); at != nil {
+		return text[:at[0]] + text[at[1]-2:]
+	}
+	return text
 }
 
 // due is when everything is to be compared again.

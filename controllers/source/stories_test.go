@@ -113,7 +113,7 @@ func TestEmptyTreeDeletesNothing(t *testing.T) {
 func TestRemovalOverBudgetStopsUntilTheCommitSaysSo(t *testing.T) {
 	s := newStage(t, pruneMax("1"))
 	all := fleetOf("acme", "globex")
-	s.ready(s.announce("fleet", s.artifacts.commit(t, "Two tenants"), all))
+	applied := s.ready(s.announce("fleet", s.artifacts.commit(t, "Two tenants"), all))
 	versions := s.versions()
 
 	rest := fleetOf("acme")
@@ -125,6 +125,11 @@ func TestRemovalOverBudgetStopsUntilTheCommitSaysSo(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"Tenant/globex", "TenantNamespace/globex-web"}, ts.Status.PendingPrune); diff != "" {
 		t.Errorf("pendingPrune: (-want +got)\n%s", diff)
+	}
+	// As with Flux: applied is what was applied in full, attempted what was looked at.
+	if ts.Status.LastAttemptedRevision != blocked || ts.Status.LastAppliedRevision != applied.Status.LastAppliedRevision || ts.Status.Digest != applied.Status.Digest {
+		t.Errorf("attempted %s, applied %s with digest %s; want what holds more than it asks for to be attempted only",
+			ts.Status.LastAttemptedRevision, ts.Status.LastAppliedRevision, ts.Status.Digest)
 	}
 	ready := apimeta.FindStatusCondition(ts.Status.Conditions, v1alpha1.ConditionReady)
 	if want := `Put "Aether-Prune: 2" into the message`; !strings.Contains(ready.Message, want) {
@@ -143,6 +148,9 @@ func TestRemovalOverBudgetStopsUntilTheCommitSaysSo(t *testing.T) {
 	}
 	if len(ts.Status.PendingPrune) > 0 {
 		t.Errorf("still pending: %v", ts.Status.PendingPrune)
+	}
+	if ts.Status.LastAppliedRevision != approved || ts.Status.Digest == applied.Status.Digest {
+		t.Errorf("applied %s with digest %s; want the approved revision and its digest", ts.Status.LastAppliedRevision, ts.Status.Digest)
 	}
 }
 
@@ -367,6 +375,73 @@ func TestSteadyStateWritesNothing(t *testing.T) {
 	}
 }
 
+// A warning is news once: neither the next push, nor a line above it, nor another
+// process makes it news again.
+func TestAWarningIsToldWhenItFirstAppears(t *testing.T) {
+	s := newStage(t)
+	to := func(names ...string) string {
+		rule := "  network:\n    egress:\n"
+		for _, name := range names {
+			rule += "    - to: [{namespace: " + name + "}]\n"
+		}
+		return namespaceFile("acme", "web") + rule
+	}
+	first := `there is no namespace "acme-nowhere" yet`
+	second := `there is no namespace "acme-neither" yet`
+
+	all := fleetOf("acme", "globex")
+	ts := s.ready(s.push(all.with(files{"acme/web.yaml": to("acme-nowhere")})))
+	want := []v1alpha1.TenantWarning{{
+		Tenant: "acme", Total: 1,
+		Warnings: []string{`acme/web.yaml:10: spec.network.egress[0].to[0].namespace: there is no namespace "acme-nowhere" yet; add it, or use acme-web`},
+	}}
+	if diff := cmp.Diff(want, ts.Status.Warnings); diff != "" {
+		t.Errorf("status.warnings (-want +got)\n%s", diff)
+	}
+	s.hasEvent(v1alpha1.KindTenantSource, first)
+
+	// Nothing new.
+	s.restart()
+	s.ready(s.push(all.with(files{"acme/web.yaml": "# a line above\n" + to("acme-nowhere")})))
+	s.ready(s.push(all.with(files{"acme/web.yaml": to("acme-nowhere"), "globex/api.yaml": namespaceFile("globex", "api")})))
+	if got := s.warned(v1alpha1.KindTenantSource); len(got) != 1 {
+		t.Errorf("the warning was told again: %q", got)
+	}
+
+	// Another one, of a Tenant that is there by now.
+	s.ready(s.push(all.with(files{"acme/web.yaml": to("acme-nowhere", "acme-neither")})))
+	s.hasEvent(v1alpha1.KindTenant, second)
+	for _, note := range s.warned(v1alpha1.KindTenant) {
+		if strings.Contains(note, first) {
+			t.Errorf("what was known is told with what is new: %s", note)
+		}
+	}
+
+	ts = s.ready(s.push(all))
+	if len(ts.Status.Warnings) > 0 {
+		t.Errorf("status.warnings lists what is mended: %v", ts.Status.Warnings)
+	}
+}
+
+// warned are the notes of the warnings about objects of a kind, each as often as
+// it was told.
+func (s *stage) warned(kind string) (notes []string) {
+	s.t.Helper()
+	var list eventsv1.EventList
+	s.must(env.Client.List(s.t.Context(), &list))
+	for _, e := range list.Items {
+		ours := e.Namespace == s.namespace || e.Related != nil && e.Related.Namespace == s.namespace
+		if e.Reason != "FleetWarning" || e.Regarding.Kind != kind || !ours {
+			continue
+		}
+		notes = append(notes, e.Note)
+		if e.Series != nil {
+			notes = append(notes, e.Note)
+		}
+	}
+	return notes
+}
+
 func TestOneTenantPushTouchesNothingElse(t *testing.T) {
 	s := newStage(t)
 	all := fleetOf("acme", "globex", "initech")
@@ -441,9 +516,9 @@ func TestTwoSourcesCannotClaimOneTenant(t *testing.T) {
 		return nil
 	})
 
-	// Deleting a source leaves what it applied, for the other to take over.
+	// Deleting a source leaves what it applied, for the other to take over: at once,
+	// without a push or an interval.
 	s.must(env.Client.Delete(t.Context(), &v1alpha1.TenantSource{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "fleet"}}))
-	s.announce("other", "main@sha1:2", contested.with(files{"README.md": "2"}))
 	has(s, &v1alpha1.Tenant{}, "acme", func(t *v1alpha1.Tenant) error {
 		if t.Spec.DisplayName != "hijacked" || t.Labels[v1alpha1.LabelSource] != s.namespace+".other" {
 			return fmt.Errorf("acme was not handed over: %q of %q", t.Spec.DisplayName, t.Labels[v1alpha1.LabelSource])

@@ -91,6 +91,9 @@ func Setup(mgr ctrl.Manager, opts Options) error {
 	}
 	w := &watches{cache: sources, mapper: mgr.GetRESTMapper(), controller: c, handler: r.onSource(opts.Namespace)}
 	r.serve = w.serve
+	if err := c.Watch(&r.waker); err != nil {
+		return fmt.Errorf("cannot let TenantSources wake each other: %w", err)
+	}
 
 	asked := predicate.Or(predicate.GenerationChangedPredicate{}, requested)
 	if err := c.Watch(source.Kind[client.Object](sources, &v1alpha1.TenantSource{}, &handler.EnqueueRequestForObject{}, inNamespace(opts.Namespace), asked)); err != nil {
@@ -102,6 +105,29 @@ func Setup(mgr ctrl.Manager, opts Options) error {
 		}
 	}
 	return nil
+}
+
+// waker is the source of what is not an event of a Kubernetes informer.
+type waker struct {
+	mu    sync.Mutex
+	queue queue
+}
+
+// Start implements source.Source.
+func (w *waker) Start(_ context.Context, q queue) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.queue = q
+	return nil
+}
+
+// wake has TenantSources reconciled.
+func (w *waker) wake(list []v1alpha1.TenantSource) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for i := range list {
+		w.queue.Add(reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&list[i])})
+	}
 }
 
 // requested passes a new value of reconcile.fluxcd.io/requestedAt.

@@ -14,6 +14,9 @@ type checked struct {
 	dir, platform *directory
 	errs          []*Error
 	warnings      []*Error
+	// owner is the Tenant that the others are held against; nil where it cannot be
+	// read, or where a field that they are held against may be mistyped.
+	owner *Object[*v1alpha1.Tenant]
 	// strays are namespaces that are not under the tenant's prefix.
 	strays []*Object[*v1alpha1.TenantNamespace]
 }
@@ -39,25 +42,52 @@ type checker struct {
 	*checked
 	lines    *lines
 	profiles map[string]*Object[*v1alpha1.NamespaceProfile]
-	owner    *Object[*v1alpha1.Tenant] // nil where it cannot be read
 }
 
 func check(tree Tree, dir, platform *directory, profiles map[string]*Object[*v1alpha1.NamespaceProfile]) *checked {
 	c := &checker{checked: &checked{dir: dir, platform: platform}, lines: &lines{tree: tree}, profiles: profiles}
-	if len(dir.tenants) > 0 {
-		c.owner = dir.tenants[0]
+	if c.owner = ownerOf(dir); c.owner != nil {
 		c.checkOwner()
 	}
-	for _, ns := range dir.namespaces {
+	namespaces := slices.Concat(dir.namespaces, dir.faulty.namespaces)
+	for _, ns := range namespaces {
 		c.checkNamespace(ns)
 	}
-	for _, cluster := range dir.clusters {
+	for _, cluster := range slices.Concat(dir.clusters, dir.faulty.clusters) {
 		c.checkCluster(cluster)
 	}
 	if c.owner != nil {
-		c.admit()
+		c.admit(slices.DeleteFunc(namespaces, wantsUnknown))
 	}
 	return c.checked
+}
+
+// wantsUnknown is whether it is not known how much a namespace wants.
+func wantsUnknown(ns *Object[*v1alpha1.TenantNamespace]) bool {
+	for _, field := range []string{"spec.profile", "spec.size", "spec.overrides", "spec.overrides.quota", "spec.clusters"} {
+		if ns.mistyped.covers(field) {
+			return true
+		}
+	}
+	return false
+}
+
+func ownerOf(dir *directory) *Object[*v1alpha1.Tenant] {
+	for _, t := range slices.Concat(dir.tenants, dir.faulty.tenants) {
+		if t.mistyped == nil {
+			return t
+		}
+	}
+	return nil
+}
+
+// failing reports fields of an object, but for those that are not known.
+func failing[T any](c *checker, o *Object[T]) failFunc {
+	return func(field, format string, args ...any) {
+		if !o.mistyped.covers(field) {
+			c.fail(o.Position, o.doc, field, fmt.Sprintf(format, args...))
+		}
+	}
 }
 
 // fail and warn report a field of an object. Beyond MaxErrors they say no more.
@@ -102,9 +132,7 @@ func (l *lines) problem(tenant string, at Position, doc int, field, message stri
 
 func (c *checker) checkOwner() {
 	t := c.owner.Value
-	fail := func(field, format string, args ...any) {
-		c.fail(c.owner.Position, c.owner.doc, field, fmt.Sprintf(format, args...))
-	}
+	fail := failing(c, c.owner)
 	if tenancy.Reserved(t.Prefix() + "x") {
 		fail("spec.namespaces.prefix", "%q is reserved for the system; choose another", t.Prefix())
 	}
@@ -133,9 +161,7 @@ type failFunc func(field, format string, args ...any)
 
 func (c *checker) checkNamespace(ns *Object[*v1alpha1.TenantNamespace]) {
 	n := ns.Value
-	fail := func(field, format string, args ...any) {
-		c.fail(ns.Position, ns.doc, field, fmt.Sprintf(format, args...))
-	}
+	fail := failing(c, ns)
 	for _, name := range sortedKeys(c.profiles) {
 		if p := c.profiles[name].Value; n.Name == p.Spec.IngressController.Namespace {
 			fail("metadata.name", "%q is where the ingress controller of profile %q runs; choose another name", n.Name, p.Name)
@@ -147,8 +173,10 @@ func (c *checker) checkNamespace(ns *Object[*v1alpha1.TenantNamespace]) {
 			c.strays = append(c.strays, ns) // who else claims it is known later
 		}
 	}
-	if profile := c.profileOf(fail, n); profile != nil {
-		c.checkProfile(fail, n, profile)
+	if !ns.mistyped.covers("spec.profile") {
+		if profile := c.profileOf(fail, n); profile != nil {
+			c.checkProfile(fail, n, profile)
+		}
 	}
 	for i, access := range n.Spec.Access {
 		c.checkServiceAccount(fail, fmt.Sprintf("spec.access[%d]", i), access.Subject)
@@ -291,16 +319,14 @@ func (c *checker) checkCluster(cluster *Object[*v1alpha1.WorkloadCluster]) {
 		return
 	}
 	if err := tenancy.CheckName(c.owner.Value, cluster.Value.Name); err != nil {
-		failWith(func(field, format string, args ...any) {
-			c.fail(cluster.Position, cluster.doc, field, fmt.Sprintf(format, args...))
-		}, err)
+		failWith(failing(c, cluster), err)
 	}
 }
 
 // admit holds the namespaces against the tenant's limits.
-func (c *checker) admit() {
-	all := make([]*v1alpha1.TenantNamespace, len(c.dir.namespaces))
-	for i, ns := range c.dir.namespaces {
+func (c *checker) admit(namespaces []*Object[*v1alpha1.TenantNamespace]) {
+	all := make([]*v1alpha1.TenantNamespace, len(namespaces))
+	for i, ns := range namespaces {
 		all[i] = ns.Value
 	}
 	refused := tenancy.Admit(c.owner.Value, all, func(name string) *v1alpha1.NamespaceProfile {
@@ -309,11 +335,9 @@ func (c *checker) admit() {
 		}
 		return nil
 	})
-	for _, ns := range c.dir.namespaces {
+	for _, ns := range namespaces {
 		if err := refused[ns.Value.Name]; err != nil {
-			failWith(func(field, format string, args ...any) {
-				c.fail(ns.Position, ns.doc, field, fmt.Sprintf(format, args...))
-			}, err)
+			failWith(failing(c, ns), err)
 		}
 	}
 }

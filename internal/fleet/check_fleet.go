@@ -13,7 +13,7 @@ import (
 func checkFleet(tree Tree, tenants []*Tenant, checks map[string]*checked, incumbents map[string]string) {
 	l := &lines{tree: tree}
 	checkStrays(l, tenants, checks)
-	checkPrefixes(l, tenants, incumbents)
+	checkPrefixes(l, tenants, checks, incumbents)
 	findPeers(l, tenants)
 	for _, t := range tenants {
 		t.Errors = once(t.Errors)
@@ -41,7 +41,7 @@ func checkStrays(l *lines, tenants []*Tenant, checks map[string]*checked) {
 				break
 			}
 			var e *tenancy.Error
-			if !errors.As(tenancy.CheckName(t.Object.Value, ns.Value.Name), &e) {
+			if !errors.As(tenancy.CheckName(checks[t.Name].owner.Value, ns.Value.Name), &e) {
 				continue
 			}
 			message := e.Message
@@ -57,25 +57,26 @@ func checkStrays(l *lines, tenants []*Tenant, checks map[string]*checked) {
 
 // checkPrefixes wants no tenant's prefix to begin with another's: their
 // namespaces could not be told apart by name.
-func checkPrefixes(l *lines, tenants []*Tenant, incumbents map[string]string) {
+func checkPrefixes(l *lines, tenants []*Tenant, checks map[string]*checked, incumbents map[string]string) {
 	taken := prefixes{}
 	for _, name := range sortedKeys(incumbents) {
 		taken.add(incumbents[name], name)
 	}
 	for _, t := range tenants {
-		if t.Object == nil {
+		owner := checks[t.Name].owner
+		if owner == nil {
 			continue
 		}
-		prefix := t.Object.Value.Prefix()
+		prefix := owner.Value.Prefix()
 		if incumbents[t.Name] == prefix {
 			continue
 		}
 		if other, theirs := taken.overlapping(prefix, t.Name); other != "" {
 			field := "spec.namespaces.prefix"
-			if t.Object.Value.Spec.Namespaces.Prefix == "" {
+			if owner.Value.Spec.Namespaces.Prefix == "" {
 				field = "metadata.name"
 			}
-			t.fail(l, t.Object.Position, t.Object.doc, field,
+			t.fail(l, owner.Position, owner.doc, field,
 				fmt.Sprintf("the prefix %q overlaps with %q of Tenant %q; choose one such that neither begins with the other", prefix, theirs, other))
 			continue
 		}

@@ -21,6 +21,15 @@ type directory struct {
 	clusters   []*Object[*v1alpha1.WorkloadCluster]
 	profiles   []*Object[*v1alpha1.NamespaceProfile]
 	errs       []*Error
+	// faulty have unknown fields and no other fault of their own. They are held
+	// against the others, so that all that is wrong is said at once, and are in no
+	// Tenant.
+	faulty struct {
+		tenants    []*Object[*v1alpha1.Tenant]
+		namespaces []*Object[*v1alpha1.TenantNamespace]
+		clusters   []*Object[*v1alpha1.WorkloadCluster]
+		profiles   []*Object[*v1alpha1.NamespaceProfile] // not used: tenants are told where the errors are
+	}
 
 	// written are the names of each kind and where they are, those of objects with
 	// errors included: a rule that names one of them has no fault of its own.

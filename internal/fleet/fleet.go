@@ -96,5 +96,6 @@ type Object[T any] struct {
 	Value T
 	Position
 
-	doc int // which document of File it is, from 0
+	doc      int      // which document of File it is, from 0
+	mistyped mistyped // nil in whatever a Tenant holds
 }

@@ -341,3 +341,19 @@ func TestEveryKindsSchemaCompiles(t *testing.T) {
 		t.Error("a kind that may be in a fleet has no schema")
 	}
 }
+
+// Invariant 3: to be told more of what is wrong must not make any of it right.
+func TestWhatHasAnUnknownFieldIsInNoTenant(t *testing.T) {
+	files := map[string]string{
+		"acme/tenant.yaml": tenant("acme", "colour: red"),
+		"acme/web.yaml":    namespace("acme-web", "colour: red"),
+		"acme/prod.yaml":   cluster("acme-prod", "colour: red"),
+	}
+	acme := NewParser().Parse(fleetOf(files), nil).Tenants[0]
+	if len(acme.Errors) != len(files) {
+		t.Errorf("the errors are %v, want the unknown fields", acme.Errors)
+	}
+	if acme.Object != nil || len(acme.Namespaces) > 0 || len(acme.Clusters) > 0 {
+		t.Errorf("the tenant holds %v, %v, %v", acme.Object, acme.Namespaces, acme.Clusters)
+	}
+}

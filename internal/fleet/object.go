@@ -32,13 +32,17 @@ type findings struct {
 	doc   *document
 	seen  map[string]bool
 	count int
+	// unknown is how many of them are unknown fields.
+	unknown int
+	// mistyped fields are not judged again by what is there instead.
+	mistyped mistyped
 }
 
 // at reports what is wrong with a field, at its line.
 func (f *findings) at(path, message string) { f.atLine(path, f.doc.lineOf(path), message) }
 
 func (f *findings) atLine(path string, line int, message string) {
-	if f.seen[path] && path != "" {
+	if path != "" && (f.seen[path] || f.mistyped.covers(path)) {
 		return // the first says it best
 	}
 	f.seen[path] = true
@@ -74,18 +78,19 @@ func (r *reader) object(doc *document) {
 		f.schemaError(known, err, w.spared)
 	}
 	f.durations(kind, content)
-	if f.count > 0 {
+	f.unknown, f.mistyped = w.unknowns, w.meant
+	if f.count > f.unknown {
 		return
 	}
 	switch kind {
 	case v1alpha1.KindTenant:
-		r.tenants = keep(f, known, content, r.tenants, &v1alpha1.Tenant{}, checkTenant)
+		keep(f, known, content, &r.tenants, &r.faulty.tenants, &v1alpha1.Tenant{}, checkTenant)
 	case v1alpha1.KindTenantNamespace:
-		r.namespaces = keep(f, known, content, r.namespaces, &v1alpha1.TenantNamespace{}, checkNamespace)
+		keep(f, known, content, &r.namespaces, &r.faulty.namespaces, &v1alpha1.TenantNamespace{}, checkNamespace)
 	case v1alpha1.KindWorkloadCluster:
-		r.clusters = keep(f, known, content, r.clusters, &v1alpha1.WorkloadCluster{}, checkCluster)
+		keep(f, known, content, &r.clusters, &r.faulty.clusters, &v1alpha1.WorkloadCluster{}, checkCluster)
 	case v1alpha1.KindNamespaceProfile:
-		r.profiles = keep(f, known, content, r.profiles, &v1alpha1.NamespaceProfile{}, checkProfile)
+		keep(f, known, content, &r.profiles, &r.faulty.profiles, &v1alpha1.NamespaceProfile{}, checkProfile)
 	}
 }
 
@@ -179,18 +184,22 @@ func dropOrigin(content map[string]any) {
 }
 
 // keep makes an object of checked content, checks what its schema cannot, and
-// adds it to those of its kind if it is without fault.
-func keep[T metav1.Object](f *findings, known *kindSchema, content map[string]any, list []*Object[T], value T, check func(*findings, T)) []*Object[T] {
+// adds it to those of its kind if it is without fault, or to the faulty ones if
+// unknown fields are all that is wrong.
+func keep[T metav1.Object](f *findings, known *kindSchema, content map[string]any, sound, faulty *[]*Object[T], value T, check func(*findings, T)) {
 	if err := known.decode(content, value); err != nil {
 		f.at("", "cannot be read: "+err.Error())
-		return list
+		return
 	}
 	checkMeta(f, value)
 	check(f, value)
-	if f.count > 0 {
-		return list
+	o := &Object[T]{Value: value, Position: Position{File: f.doc.file, Line: f.doc.line()}, doc: f.doc.index, mistyped: f.mistyped}
+	switch f.count {
+	case 0:
+		*sound = append(*sound, o)
+	case f.unknown:
+		*faulty = append(*faulty, o)
 	}
-	return append(list, &Object[T]{Value: value, Position: Position{File: f.doc.file, Line: f.doc.line()}, doc: f.doc.index})
 }
 
 // decode fills a typed object. Go types write parents that were left out

@@ -217,6 +217,93 @@ spec:
 				`acme/web.yaml:6: spec.size: "huge" is not a size of profile "default"; use large or small`,
 			},
 		},
+		"an unknown field beside a size that is not there": {
+			why: "all that is wrong is said at once",
+			files: map[string]string{
+				"acme/web.yaml": `apiVersion: aetherplatform.cloud/v1alpha1
+kind: TenantNamespace
+metadata: {name: acme-web}
+spec:
+  tenant: acme
+  size: huge
+  acess: []
+`,
+			},
+			want: []string{
+				`acme/web.yaml:6: spec.size: "huge" is not a size of profile "default"; use large or small`,
+				`acme/web.yaml:7: spec.acess: no such field; write access`,
+			},
+		},
+		"an unknown field beside one namespace too many": {
+			why: "it will be one too many when the field is mended",
+			files: map[string]string{
+				"acme/tenant.yaml": tenant("acme", "namespaces: {max: 1}"),
+				"acme/db.yaml":     namespace("acme-db", ""),
+				"acme/web.yaml":    namespace("acme-web", "colour: red"),
+			},
+			want: []string{
+				`acme/web.yaml:3: metadata.name: "acme-web" is one namespace more than the 1 that Tenant "acme" may have; remove one, or raise its spec.namespaces.max`,
+				"acme/web.yaml:7: spec.colour: no such field; use access, annotations, clusters, gitops, labels, network, overrides, profile, secrets, size or tenant",
+			},
+		},
+		"an unknown field beside one that a single object is checked for": {
+			why: "all that is wrong is said at once",
+			files: map[string]string{
+				"acme/tenant.yaml": tenant("acme", "colour: red\nregistries: [https://registry.example.com]"),
+			},
+			want: []string{
+				"acme/tenant.yaml:6: spec.colour: no such field; use cordoned, deletion, displayName, hostnames, namespaces, network, nodeSelector, owners, priorityClasses, quota, registries, secrets or storageClasses",
+				`acme/tenant.yaml:7: spec.registries[0]: "https://registry.example.com" has a scheme; write it as <host>[:<port>]/<path>, such as registry.example.com/acme`,
+			},
+		},
+		"an unknown field of a Tenant beside a namespace that is not under its prefix": {
+			why: "the Tenant says what its namespaces are held to, whatever else is in it",
+			files: map[string]string{
+				"acme/tenant.yaml": tenant("acme", "colour: red\nnamespaces: {prefix: ac-}"),
+			},
+			want: []string{
+				"acme/tenant.yaml:6: spec.colour: no such field; use cordoned, deletion, displayName, hostnames, namespaces, network, nodeSelector, owners, priorityClasses, quota, registries, secrets or storageClasses",
+				`acme/web.yaml:3: metadata.name: "acme-web" is not under the prefix "ac-" of Tenant "acme"; call it "ac-acme-web"`,
+			},
+		},
+		"a prefix mistyped": {
+			why: "what the namespaces are held to is not known, and so nothing is said of them",
+			files: map[string]string{
+				"acme/tenant.yaml": tenant("acme", "namespaces: {prefx: ac-}"),
+				"acme/web.yaml":    namespace("ac-web", ""),
+			},
+			want: []string{
+				"acme/tenant.yaml:6: spec.namespaces.prefx: no such field; write prefix",
+			},
+		},
+		"a profile mistyped": {
+			why: "what the size is of is not known; what else is wrong is",
+			files: map[string]string{
+				"acme/web.yaml": `apiVersion: aetherplatform.cloud/v1alpha1
+kind: TenantNamespace
+metadata: {name: acme-web}
+spec:
+  tenant: acme
+  size: of-another-profile
+  profle: open
+  clusters: [acme-prod]
+`,
+			},
+			want: []string{
+				"acme/web.yaml:7: spec.profle: no such field; write profile",
+				`acme/web.yaml:8: spec.clusters[0]: "acme-prod" is no WorkloadCluster of Tenant "acme"; add one`,
+			},
+		},
+		"overrides mistyped": {
+			why: "how much the namespace wants is not known, and so nobody is told that it is too much",
+			files: map[string]string{
+				"acme/tenant.yaml": tenant("acme", `quota: {hard: {requests.cpu: "1"}}`+"\nnamespaces: {profiles: [open]}"),
+				"acme/web.yaml":    namespace("acme-web", `profile: open`+"\n"+`overides: {quota: {requests.cpu: "1"}}`),
+			},
+			want: []string{
+				"acme/web.yaml:8: spec.overides: no such field; write overrides",
+			},
+		},
 		"an unknown role": {
 			why: "the roles are listed",
 			files: map[string]string{

@@ -3,6 +3,7 @@ package fleet
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -20,10 +21,24 @@ type walker struct {
 	// unknown says what to write instead of a field that the schema lacks.
 	unknown func(path, field string, known []string) string
 
-	inAlias int             // how many aliases the value is in
-	aliased int             // values that aliases stood for so far
-	broken  bool            // something else than an unknown field was reported
-	spared  map[string]bool // what a mistyped field is in, and was likely meant for
+	inAlias  int             // how many aliases the value is in
+	aliased  int             // values that aliases stood for so far
+	broken   bool            // something else than an unknown field was reported
+	unknowns int             // how many unknown fields were
+	spared   map[string]bool // what a mistyped field is in, and was likely meant for
+	meant    mistyped        // the latter alone
+}
+
+// mistyped are fields that others were likely meant for: of what is in them
+// nothing is known.
+type mistyped []string
+
+// covers says whether a field is one of them, or in one.
+func (m mistyped) covers(field string) bool {
+	return slices.ContainsFunc(m, func(meant string) bool {
+		rest, ok := strings.CutPrefix(field, meant)
+		return ok && (rest == "" || rest[0] == '.' || rest[0] == '[')
+	})
 }
 
 // step is a path to a value, kept as it is walked, and written only for an error.
@@ -147,8 +162,12 @@ func (w *walker) mapping(n *yaml.Node, s *schema.Structural, at *step) any {
 		if !known {
 			names := sortedKeys(s.Properties)
 			w.say(here, key, w.unknown(at.String(), key.Value, names))
+			w.unknowns++
 			w.spare(at.String())
-			w.spare(at.field(nearest(key.Value, names)).String())
+			if meant := nearest(key.Value, names); meant != "" {
+				w.spare(at.field(meant).String())
+				w.meant = append(w.meant, at.field(meant).String())
+			}
 			continue
 		}
 		out[key.Value] = w.walk(value, of, here)

@@ -82,7 +82,10 @@ func (o *Outcome) Ready() bool {
 func (o *Outcome) settled() bool {
 	for i := range o.Tenants {
 		t := &o.Tenants[i]
-		if !current(t, t.Status.ObservedGeneration) || !done(t.Status.Conditions) {
+		counts := o.count(t.Name)
+		// A tenant waits for its namespaces; whether they are done is asked below.
+		waits := counts.Ready+counts.Removed < counts.Total
+		if !current(t, t.Status.ObservedGeneration) || t.Status.Namespaces != counts || !waits && !done(t.Status.Conditions) {
 			return false
 		}
 	}
@@ -96,6 +99,25 @@ func (o *Outcome) settled() bool {
 		}
 	}
 	return true
+}
+
+// count is what a tenant's status is to say of its namespaces: it is written a
+// moment after theirs.
+func (o *Outcome) count(tenant string) (c v1alpha1.NamespaceCounts) {
+	for i := range o.Namespaces {
+		n := &o.Namespaces[i]
+		if n.Spec.Tenant != tenant {
+			continue
+		}
+		c.Total++
+		switch {
+		case hasLeft(n):
+			c.Removed++
+		case current(n, n.Status.ObservedGeneration) && isReady(n.Status.Conditions):
+			c.Ready++
+		}
+	}
+	return c
 }
 
 // present counts the namespaces that Git asks for, those that it let go aside.
@@ -122,7 +144,8 @@ func saysLeft(n *v1alpha1.TenantNamespace) bool {
 
 func (o *Outcome) readyTenants() (count int) {
 	for i := range o.Tenants {
-		if t := &o.Tenants[i]; current(t, t.Status.ObservedGeneration) && isReady(t.Status.Conditions) {
+		t := &o.Tenants[i]
+		if current(t, t.Status.ObservedGeneration) && isReady(t.Status.Conditions) && t.Status.Namespaces == o.count(t.Name) {
 			count++
 		}
 	}

@@ -17,8 +17,9 @@ const (
 	receiverUser = "system:serviceaccount:flux-system:notification-controller"
 )
 
-// Kubeconfigs below Options.Dir/pki, by the name of the certificate.
-func (p *Platform) kubeconfigOf(name string) string {
+// KubeconfigOf is the kubeconfig of one of the identities: admin, namespace-operator,
+// source-controller and others.
+func (p *Platform) KubeconfigOf(name string) string {
 	return filepath.Join(p.Dir, pkiDir, name+".kubeconfig")
 }
 
@@ -51,12 +52,12 @@ func (p *Platform) identities(context.Context) error {
 	} {
 		failed = errors.Join(failed,
 			ca.issue(name, user.name, user.groups, now),
-			ca.writeKubeconfig(p.kubeconfigOf(name), p.apiURL(), name))
+			ca.writeKubeconfig(p.KubeconfigOf(name), p.apiURL(), name))
 	}
 	if failed != nil {
 		return fmt.Errorf("cannot make certificates: %w", failed)
 	}
-	if err := os.Link(p.kubeconfigOf("admin"), p.Kubeconfig()); err != nil {
+	if err := os.Link(p.KubeconfigOf("admin"), p.Kubeconfig()); err != nil {
 		return err
 	}
 	return p.forgeSecrets()
@@ -129,9 +130,9 @@ func (p *Platform) controllerManager() *Process {
 	pki := p.file(pkiDir)
 	process := p.newProcess("kube-controller-manager", p.bin("kube-controller-manager"), p.Ports.ControllerManager,
 		"https://"+loopback(p.Ports.ControllerManager)+"/healthz",
-		"--kubeconfig="+p.kubeconfigOf("kube-controller-manager"),
-		"--authentication-kubeconfig="+p.kubeconfigOf("kube-controller-manager"),
-		"--authorization-kubeconfig="+p.kubeconfigOf("kube-controller-manager"),
+		"--kubeconfig="+p.KubeconfigOf("kube-controller-manager"),
+		"--authentication-kubeconfig="+p.KubeconfigOf("kube-controller-manager"),
+		"--authorization-kubeconfig="+p.KubeconfigOf("kube-controller-manager"),
 		"--bind-address=127.0.0.1", fmt.Sprintf("--secure-port=%d", p.Ports.ControllerManager),
 		"--tls-cert-file="+pki+"/kube-apiserver.crt", "--tls-private-key-file="+pki+"/kube-apiserver.key", "--cert-dir="+pki,
 		"--root-ca-file="+pki+"/ca.crt", "--service-account-private-key-file="+pki+"/service-accounts.key",

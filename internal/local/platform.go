@@ -208,6 +208,26 @@ func (p *Platform) Kill(name string) error {
 	return nil
 }
 
+// Add runs one more program, which the platform ends with its own, for tests.
+// KubeconfigOf has the identities that it may have.
+func (p *Platform) Add(ctx context.Context, name, program string, port int, health string, args ...string) error {
+	return p.launch(ctx, p.newProcess(name, p.bin(program), port, health, args...))
+}
+
+// Retire ends one process as a node that is drained would, for tests. It is not
+// started again.
+func (p *Platform) Retire(name string) error {
+	process, err := p.process(name)
+	if err != nil {
+		return err
+	}
+	if err := process.stop(); err != nil {
+		return err
+	}
+	p.Processes = slices.DeleteFunc(p.Processes, func(other *Process) bool { return other == process })
+	return p.save()
+}
+
 // Revive starts every process again that has ended, and returns when all are
 // healthy.
 func (p *Platform) Revive(ctx context.Context) error {

@@ -107,7 +107,7 @@ func (p *Platform) sourceController() (*Process, error) {
 	storage := p.file("artifacts")
 	if program == "" {
 		process := p.newProcess("source-controller", p.bin("standins"), p.Ports.Artifacts, "http://"+listen+"/healthz",
-			"sources", "--kubeconfig="+p.kubeconfigOf("source-controller"), "--listen="+listen, "--url=http://"+listen, "--dir="+storage)
+			"sources", "--kubeconfig="+p.KubeconfigOf("source-controller"), "--listen="+listen, "--url=http://"+listen, "--dir="+storage)
 		process.What, process.StandIn = "stand-in for Flux's source-controller: GitRepository only", true
 		return process, nil
 	}
@@ -119,14 +119,14 @@ func (p *Platform) sourceController() (*Process, error) {
 		"--storage-path="+storage, "--storage-addr="+listen, "--storage-adv-addr="+listen,
 		"--watch-all-namespaces", "--health-addr="+health, "--metrics-addr=0", "--events-addr=", "--enable-leader-election=false")
 	process.What = "Flux's source-controller"
-	process.Env = []string{"KUBECONFIG=" + p.kubeconfigOf("source-controller"), "RUNTIME_NAMESPACE=flux-system"}
+	process.Env = []string{"KUBECONFIG=" + p.KubeconfigOf("source-controller"), "RUNTIME_NAMESPACE=flux-system"}
 	return process, nil
 }
 
 // receiver does what a Receiver of notification-controller does.
 func (p *Platform) receiver() *Process {
 	process := p.newProcess("receiver", p.bin("standins"), p.Ports.Receiver, p.receiverURL()+"/healthz",
-		"receiver", "--kubeconfig="+p.kubeconfigOf("receiver"), "--listen="+loopback(p.Ports.Receiver),
+		"receiver", "--kubeconfig="+p.KubeconfigOf("receiver"), "--listen="+loopback(p.Ports.Receiver),
 		"--secret-file="+filepath.Join(p.file(pkiDir), hookSecret), "--source="+v1alpha1.SystemNamespace+"/"+fleetName)
 	process.What, process.StandIn = "stand-in for Flux's notification-controller: push events only", true
 	return process
@@ -135,7 +135,7 @@ func (p *Platform) receiver() *Process {
 func (p *Platform) operator() *Process {
 	health := loopback(p.Ports.OperatorHealth)
 	process := p.newProcess("namespace-operator", p.bin("namespace-operator"), p.Ports.OperatorHealth, "http://"+health+"/readyz",
-		"--kubeconfig="+p.kubeconfigOf("namespace-operator"),
+		"--kubeconfig="+p.KubeconfigOf("namespace-operator"),
 		"--health-probe-bind-address="+health, "--metrics-bind-address="+loopback(p.Ports.OperatorMetrics), "--pprof")
 	process.What = fmt.Sprintf("Aether; metrics at http://%s/metrics", loopback(p.Ports.OperatorMetrics))
 	return process
