@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"k8s.io/apimachinery/pkg/api/equality"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/aetherplatform/aether/api/v1alpha1"
@@ -27,11 +26,14 @@ type unit struct {
 	objects []*object
 	// errors in Git. With any, nothing of the unit is changed.
 	errors []*fleet.Error
+	// from is the key of the render that it was made of.
+	from string
 }
 
 // unitsOf is what a render asks for in one cluster, the platform directory first,
-// then tenants by name.
-func unitsOf(result *render.Result, cluster, source string) []*unit {
+// then tenants by name. Objects of a tenant that was rendered from the same
+// before, for the same cluster and source, are those of known.
+func unitsOf(result *render.Result, cluster, source string, known map[string]*unit) []*unit {
 	platform := &unit{name: v1alpha1.PlatformDirectory, errors: result.Fleet.PlatformErrors}
 	var digests []string
 	for _, body := range result.Platform {
@@ -50,40 +52,41 @@ func unitsOf(result *render.Result, cluster, source string) []*unit {
 	units := []*unit{platform}
 	here := placedHere(result.Tenants, cluster)
 	for _, t := range result.Tenants {
-		if here[t.Name] || len(t.Errors) > 0 {
-			units = append(units, unitOf(t, cluster, source))
+		if !here[t.Name] && len(t.Errors) == 0 {
+			continue
 		}
+		if k := known[t.Name]; k != nil && k.from == t.Key {
+			units = append(units, &unit{name: t.Name, digest: t.Digest, objects: k.objects, errors: t.Errors, from: t.Key})
+			continue
+		}
+		units = append(units, unitOf(t, cluster, source))
 	}
 	slices.SortStableFunc(units[1:], func(a, b *unit) int { return cmp.Compare(a.name, b.name) })
 	return units
 }
 
 func unitOf(t *render.TenantResult, cluster, source string) *unit {
-	u := &unit{name: t.Name, digest: t.Digest, errors: t.Errors}
+	u := &unit{name: t.Name, digest: t.Digest, errors: t.Errors, from: t.Key}
 	if len(t.Errors) > 0 || t.Object == nil {
 		return u
 	}
-	bodies := map[key]*unstructured.Unstructured{}
-	for _, body := range t.Objects {
-		bodies[key{body.GetKind(), body.GetName()}] = body
-	}
-	add := func(kind string, spec client.Object, at fleet.Position) {
-		k := key{kind, spec.GetName()}
-		if body := bodies[k]; body != nil {
-			u.objects = append(u.objects, &object{key: k, tenant: t.Name, position: at, body: body, spec: spec, source: source})
+	add := func(kind string) {
+		for i := range t.Applied {
+			a := &t.Applied[i]
+			n, namespace := a.Value.(*v1alpha1.TenantNamespace)
+			if a.Kind != kind || namespace && !placed(n, cluster) {
+				continue
+			}
+			u.objects = append(u.objects, &object{
+				key: key{kind, a.Value.GetName()}, tenant: t.Name, position: a.Position, rendered: a, spec: a.Value, source: source,
+			})
 		}
 	}
-	add(v1alpha1.KindTenant, t.Object.Value, t.Object.Position)
+	add(v1alpha1.KindTenant)
 	if cluster == "" {
-		for _, c := range t.Clusters {
-			add(v1alpha1.KindWorkloadCluster, c.Value, c.Position)
-		}
+		add(v1alpha1.KindWorkloadCluster)
 	}
-	for _, n := range t.Namespaces {
-		if placed(n.Value, cluster) {
-			add(v1alpha1.KindTenantNamespace, n.Value, n.Position)
-		}
-	}
+	add(v1alpha1.KindTenantNamespace)
 	return u
 }
 

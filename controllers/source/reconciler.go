@@ -211,7 +211,11 @@ func (r *Reconciler) render(ctx context.Context, s *scope) error {
 	if why := empty(m.result, m.files, s.world, s.name, s.ts.Spec.Path); why != "" {
 		return r.standBy(ctx, s, stalled(v1alpha1.ReasonTreeEmpty, "%s at %s", why, s.artifact.Revision))
 	}
-	s.units = unitsOf(m.result, r.opts.Cluster, s.name)
+	s.units = unitsOf(m.result, r.opts.Cluster, s.name, m.units)
+	m.units = make(map[string]*unit, len(s.units))
+	for _, u := range s.units {
+		m.units[u.name] = u
+	}
 	return nil
 }
 
