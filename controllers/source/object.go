@@ -181,8 +181,7 @@ func snapshot(live client.Object, source string) (*object, error) {
 	body.SetAnnotations(annotations)
 	return &object{
 		key: keyOf(live), tenant: tenantOf(live), source: source, body: body, removed: removalOf(live),
-		// A copy: the live one is part of a list that would be held with it.
-		spec: live.DeepCopyObject().(client.Object),
+		spec: live, // informers replace objects, and change none
 	}, nil
 }
 

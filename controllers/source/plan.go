@@ -213,7 +213,7 @@ type leavers struct {
 // while the platform directory has errors nothing has left at all: what is
 // missing may only be unreadable.
 func leaversOf(w world, units []*unit, source string) leavers {
-	wanted, broken := map[key]bool{}, map[string]bool{}
+	wanted, broken := make(map[key]bool, len(w)), map[string]bool{}
 	for _, u := range units {
 		broken[u.name] = len(u.errors) > 0
 		for _, o := range u.objects {
@@ -283,7 +283,7 @@ func empty(result *render.Result, files int, w world, source, path string) strin
 // remember returns what is to be kept in place from now on: what the units ask
 // for, and of units with errors and of leavers what was there before.
 func remember(w world, units []*unit, before map[key]*object, source string) (map[key]*object, error) {
-	want := make(map[key]*object, len(before))
+	want := make(map[key]*object, max(len(before), len(w)))
 	broken := map[string]bool{}
 	for _, u := range units {
 		broken[u.name] = len(u.errors) > 0
