@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bufio"
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"io"
 )
@@ -119,10 +120,14 @@ func octal(field []byte) (n int64, ok bool) {
 
 // checksum is the sum of a header's bytes, its own field counting as spaces.
 func checksum(block []byte) int64 {
-	var sum int64
-	for _, c := range block {
-		sum += int64(c)
+	// Eight bytes at a time, into four sums of sixteen bits: 64 times 2 times 255 fits.
+	const odd = 0x00ff00ff00ff00ff
+	var sums uint64
+	for i := 0; i < tarBlock; i += 8 {
+		word := binary.LittleEndian.Uint64(block[i:])
+		sums += word&odd + word>>8&odd
 	}
+	sum := int64(sums&0xffff + sums>>16&0xffff + sums>>32&0xffff + sums>>48)
 	for _, c := range block[tarChecksum[0]:tarChecksum[1]] {
 		sum += ' ' - int64(c)
 	}

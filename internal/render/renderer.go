@@ -270,11 +270,14 @@ func keyOf(t *fleet.Tenant, profiles map[string]*profile) string {
 	for _, e := range t.Errors {
 		parts = append(parts, e.Error())
 	}
-	names := map[string]bool{}
+	var names []string // a tenant uses few
 	for _, n := range t.Namespaces {
-		names[n.Value.Spec.Profile] = true
+		if name := n.Value.Spec.Profile; !slices.Contains(names, name) {
+			names = append(names, name)
+		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(names)) {
+	slices.Sort(names)
+	for _, name := range names {
 		parts = append(parts, name)
 		if p := profiles[name]; p != nil {
 			parts = append(parts, p.digest)
