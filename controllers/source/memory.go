@@ -25,6 +25,8 @@ type memory struct {
 	result *render.Result
 	inputs inputs
 	files  int
+	// units by name, as they were last made of a result.
+	units map[string]*unit
 	// baseError is why a base could not be fetched.
 	baseError error
 	// settled is, by unit, the digest that is in place.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/aetherplatform/aether/api/v1alpha1"
 	"github.com/aetherplatform/aether/internal/fleet"
+	"github.com/aetherplatform/aether/internal/render"
 )
 
 // key names an object. All kinds that come from Git are cluster-scoped.
@@ -27,9 +28,11 @@ type object struct {
 	tenant string
 	// position in Git; empty once it has left.
 	position fleet.Position
-	// body is what is applied, labels and the path of its provenance included; the
-	// source's label, the revision and the marks of removal are added by config.
-	body *unstructured.Unstructured
+	// rendered is what is applied, labels and the path of its provenance included;
+	// the source's label, the revision and the marks of removal are added by config.
+	// What Git does not ask for any more has a body in its place.
+	rendered *render.Applied
+	body     *unstructured.Unstructured
 	// spec is an object with the spec that the cluster shall show: defaults included.
 	spec client.Object
 	// source that it belongs to, as v1alpha1.LabelSource has it.
@@ -62,16 +65,34 @@ func (o *object) inPlace(live client.Object) bool {
 		return false
 	}
 	labels := live.GetLabels()
+	return o.labelled(labels) && labels[v1alpha1.LabelSource] == o.source && equality.Semantic.DeepEqual(specOf(o.spec), specOf(live))
+}
+
+// labelled reports whether labels hold all that are asked for.
+func (o *object) labelled(labels map[string]string) bool {
+	if o.rendered != nil {
+		return o.rendered.Labelled(labels)
+	}
 	for name, value := range nested(o.body, "labels") {
 		if labels[name] != value {
 			return false
 		}
 	}
-	return labels[v1alpha1.LabelSource] == o.source && equality.Semantic.DeepEqual(specOf(o.spec), specOf(live))
+	return true
+}
+
+// content is a copy of what is applied.
+func (o *object) content() *unstructured.Unstructured {
+	if o.rendered != nil {
+		return o.rendered.Object()
+	}
+	return o.body.DeepCopy()
 }
 
 func (o *object) mark(name string) string {
 	switch {
+	case name == v1alpha1.AnnotationDigest && o.rendered != nil:
+		return o.rendered.Digest
 	case name == v1alpha1.AnnotationDigest:
 		digest, _ := nested(o.body, "annotations")[name].(string)
 		return digest
@@ -87,7 +108,7 @@ func (o *object) mark(name string) string {
 // config is what is sent to the API server. Provenance moves to revision only
 // when the content differs from the live object's; live may be nil.
 func (o *object) config(revision string, live client.Object) *unstructured.Unstructured {
-	u := o.body.DeepCopy()
+	u := o.content()
 	unstructured.RemoveNestedField(u.Object, "status")
 	unstructured.RemoveNestedField(u.Object, "metadata", "creationTimestamp")
 
@@ -133,7 +154,7 @@ func (o *object) repair(live client.Object) ([]byte, error) {
 	// Nothing may have changed in between.
 	patch := []operation{{Op: "test", Path: "/metadata/resourceVersion", Value: live.GetResourceVersion()}}
 	if !equality.Semantic.DeepEqual(specOf(o.spec), specOf(live)) {
-		patch = append(patch, operation{Op: "replace", Path: "/spec", Value: o.body.Object["spec"]})
+		patch = append(patch, operation{Op: "replace", Path: "/spec", Value: o.content().Object["spec"]})
 	}
 	for _, name := range marks {
 		if live.GetAnnotations()[name] != "" && o.mark(name) == "" {
@@ -160,8 +181,7 @@ func snapshot(live client.Object, source string) (*object, error) {
 	body.SetAnnotations(annotations)
 	return &object{
 		key: keyOf(live), tenant: tenantOf(live), source: source, body: body, removed: removalOf(live),
-		// A copy: the live one is part of a list that would be held with it.
-		spec: live.DeepCopyObject().(client.Object),
+		spec: live, // informers replace objects, and change none
 	}, nil
 }
 

@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"k8s.io/apimachinery/pkg/api/equality"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/aetherplatform/aether/api/v1alpha1"
@@ -29,11 +28,14 @@ type unit struct {
 	errors []*fleet.Error
 	// warnings are of what is applied all the same.
 	warnings []*fleet.Error
+	// from is the key of the render that it was made of.
+	from string
 }
 
 // unitsOf is what a render asks for in one cluster, the platform directory first,
-// then tenants by name.
-func unitsOf(result *render.Result, cluster, source string) []*unit {
+// then tenants by name. Objects of a tenant that was rendered from the same
+// before, for the same cluster and source, are those of known.
+func unitsOf(result *render.Result, cluster, source string, known map[string]*unit) []*unit {
 	platform := &unit{name: v1alpha1.PlatformDirectory, errors: result.Fleet.PlatformErrors}
 	var digests []string
 	for _, body := range result.Platform {
@@ -52,40 +54,41 @@ func unitsOf(result *render.Result, cluster, source string) []*unit {
 	units := []*unit{platform}
 	here := placedHere(result.Tenants, cluster)
 	for _, t := range result.Tenants {
-		if here[t.Name] || len(t.Errors) > 0 {
-			units = append(units, unitOf(t, cluster, source))
+		if !here[t.Name] && len(t.Errors) == 0 {
+			continue
 		}
+		if k := known[t.Name]; k != nil && k.from == t.Key {
+			units = append(units, &unit{name: t.Name, digest: t.Digest, objects: k.objects, errors: t.Errors, warnings: t.Warnings, from: t.Key})
+			continue
+		}
+		units = append(units, unitOf(t, cluster, source))
 	}
 	slices.SortStableFunc(units[1:], func(a, b *unit) int { return cmp.Compare(a.name, b.name) })
 	return units
 }
 
 func unitOf(t *render.TenantResult, cluster, source string) *unit {
-	u := &unit{name: t.Name, digest: t.Digest, errors: t.Errors, warnings: t.Warnings}
+	u := &unit{name: t.Name, digest: t.Digest, errors: t.Errors, warnings: t.Warnings, from: t.Key}
 	if len(t.Errors) > 0 || t.Object == nil {
 		return u
 	}
-	bodies := map[key]*unstructured.Unstructured{}
-	for _, body := range t.Objects {
-		bodies[key{body.GetKind(), body.GetName()}] = body
-	}
-	add := func(kind string, spec client.Object, at fleet.Position) {
-		k := key{kind, spec.GetName()}
-		if body := bodies[k]; body != nil {
-			u.objects = append(u.objects, &object{key: k, tenant: t.Name, position: at, body: body, spec: spec, source: source})
+	add := func(kind string) {
+		for i := range t.Applied {
+			a := &t.Applied[i]
+			n, namespace := a.Value.(*v1alpha1.TenantNamespace)
+			if a.Kind != kind || namespace && !placed(n, cluster) {
+				continue
+			}
+			u.objects = append(u.objects, &object{
+				key: key{kind, a.Value.GetName()}, tenant: t.Name, position: a.Position, rendered: a, spec: a.Value, source: source,
+			})
 		}
 	}
-	add(v1alpha1.KindTenant, t.Object.Value, t.Object.Position)
+	add(v1alpha1.KindTenant)
 	if cluster == "" {
-		for _, c := range t.Clusters {
-			add(v1alpha1.KindWorkloadCluster, c.Value, c.Position)
-		}
+		add(v1alpha1.KindWorkloadCluster)
 	}
-	for _, n := range t.Namespaces {
-		if placed(n.Value, cluster) {
-			add(v1alpha1.KindTenantNamespace, n.Value, n.Position)
-		}
-	}
+	add(v1alpha1.KindTenantNamespace)
 	return u
 }
 
@@ -212,7 +215,7 @@ type leavers struct {
 // while the platform directory has errors nothing has left at all: what is
 // missing may only be unreadable.
 func leaversOf(w world, units []*unit, source string) leavers {
-	wanted, broken := map[key]bool{}, map[string]bool{}
+	wanted, broken := make(map[key]bool, len(w)), map[string]bool{}
 	for _, u := range units {
 		broken[u.name] = len(u.errors) > 0
 		for _, o := range u.objects {
@@ -282,7 +285,7 @@ func empty(result *render.Result, files int, w world, source, path string) strin
 // remember returns what is to be kept in place from now on: what the units ask
 // for, and of units with errors and of leavers what was there before.
 func remember(w world, units []*unit, before map[key]*object, source string) (map[key]*object, error) {
-	want := make(map[key]*object, len(before))
+	want := make(map[key]*object, max(len(before), len(w)))
 	broken := map[string]bool{}
 	for _, u := range units {
 		broken[u.name] = len(u.errors) > 0

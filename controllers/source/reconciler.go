@@ -24,8 +24,10 @@ import (
 	"github.com/fluxcd/pkg/apis/meta"
 	"github.com/go-logr/logr"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/aetherplatform/aether/api/v1alpha1"
@@ -39,6 +41,8 @@ import (
 type Reconciler struct {
 	// Client reads from informers and writes to the API server.
 	client.Client
+	// informers hold the objects of the kinds that come from Git.
+	informers cache.Informers
 	// sources reads TenantSources and Flux sources, from informers of their own.
 	sources client.Reader
 	// serve starts watching a Flux kind, once; an error says that it is not served.
@@ -159,35 +163,28 @@ func (r *Reconciler) resolve(ctx context.Context, s *scope) error {
 	return nil
 }
 
-// observe lists what is in the cluster. Informers hand out the objects that they
-// hold, so that ten thousand of them cost no copies.
+// observe lists what is in the cluster, from the informers' own stores: a List
+// would copy ten thousand objects at each push.
 func (r *Reconciler) observe(ctx context.Context, s *scope) error {
-	w := world{}
-	var tenants v1alpha1.TenantList
-	var namespaces v1alpha1.TenantNamespaceList
-	var clusters v1alpha1.WorkloadClusterList
-	var profiles v1alpha1.NamespaceProfileList
-	for _, list := range []client.ObjectList{&tenants, &namespaces, &clusters, &profiles} {
-		if err := r.List(ctx, list, client.UnsafeDisableDeepCopy); err != nil {
-			return fmt.Errorf("cannot list %T: %w", list, err)
+	var all []any
+	for _, kind := range []client.Object{&v1alpha1.Tenant{}, &v1alpha1.TenantNamespace{}, &v1alpha1.WorkloadCluster{}, &v1alpha1.NamespaceProfile{}} {
+		informer, err := r.informers.GetInformer(ctx, kind)
+		if err != nil {
+			return fmt.Errorf("cannot list %T: %w", kind, err)
+		}
+		shared, ok := informer.(toolscache.SharedIndexInformer)
+		if !ok {
+			return fmt.Errorf("cannot list %T: its informer is a %T", kind, informer)
+		}
+		all = append(all, shared.GetStore().List()...)
+	}
+	s.world = make(world, len(all))
+	for _, held := range all {
+		if o, ok := held.(client.Object); ok {
+			s.world[keyOf(o)] = o
 		}
 	}
-	add(w, v1alpha1.KindTenant, tenants.Items)
-	add(w, v1alpha1.KindTenantNamespace, namespaces.Items)
-	add(w, v1alpha1.KindWorkloadCluster, clusters.Items)
-	add(w, v1alpha1.KindNamespaceProfile, profiles.Items)
-	s.world = w
 	return nil
-}
-
-func add[T any, O interface {
-	*T
-	client.Object
-}](w world, kind string, items []T) {
-	for i := range items {
-		o := O(&items[i])
-		w[key{kind, o.GetName()}] = o
-	}
 }
 
 // render makes units of the artifact, or takes the ones that it made before from
@@ -211,7 +208,11 @@ func (r *Reconciler) render(ctx context.Context, s *scope) error {
 	if why := empty(m.result, m.files, s.world, s.name, s.ts.Spec.Path); why != "" {
 		return r.standBy(ctx, s, stalled(v1alpha1.ReasonTreeEmpty, "%s at %s", why, s.artifact.Revision))
 	}
-	s.units = unitsOf(m.result, r.opts.Cluster, s.name)
+	s.units = unitsOf(m.result, r.opts.Cluster, s.name, m.units)
+	m.units = make(map[string]*unit, len(s.units))
+	for _, u := range s.units {
+		m.units[u.name] = u
+	}
 	return nil
 }
 

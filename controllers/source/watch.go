@@ -77,7 +77,7 @@ func Setup(mgr ctrl.Manager, opts Options) error {
 	}
 
 	r := &Reconciler{
-		Client: mgr.GetClient(), sources: sources, bases: bases.New(sources),
+		Client: mgr.GetClient(), informers: mgr.GetCache(), sources: sources, bases: bases.New(sources),
 		commits: remoteCommits{mgr.GetAPIReader()}, recorder: mgr.GetEventRecorder("aether-source"),
 		now: time.Now, opts: opts,
 	}

@@ -44,9 +44,9 @@ const (
 	DefaultTimeout = time.Minute
 )
 
-// Fetcher fetches artifacts. It remembers the tree that it handed out last, and
-// callers that ask for the same one at once share a fetch. The zero value is
-// ready to use.
+// Fetcher fetches artifacts. It remembers the tree that it handed out last, with
+// which the next one shares what is equal, and callers that ask for the same one
+// at once share a fetch. The zero value is ready to use.
 type Fetcher struct {
 	// MaxBytes of the compressed body; 0 stands for DefaultMaxBytes.
 	MaxBytes int64
@@ -104,7 +104,7 @@ func (f *Fetcher) fetch(ctx context.Context, url, digest, path string) (fleet.Tr
 	defer resp.Body.Close()
 
 	body := io.TeeReader(&bounded{r: resp.Body, left: orDefault(f.MaxBytes, DefaultMaxBytes)}, sum)
-	tree, treeErr := fleet.ReadTarGz(body, path)
+	tree, treeErr := fleet.ReadTarGz(body, path, f.latest())
 
 	// An archive may end before its file does, and one that cannot be read is
 	// judged by its digest first: a damaged transfer is not the repository's fault.
@@ -200,6 +200,13 @@ func (f *Fetcher) remembered(key string) (fleet.Tree, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.tree, f.last == key
+}
+
+// latest is the tree that was handed out last, of whatever artifact and path.
+func (f *Fetcher) latest() fleet.Tree {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.tree
 }
 
 func (f *Fetcher) remember(key string, tree fleet.Tree) {

@@ -88,12 +88,41 @@ func BenchmarkReadTarGz10k(b *testing.B) {
 	b.SetBytes(int64(len(archive)))
 	b.ReportAllocs()
 	for b.Loop() {
-		tree, err := ReadTarGz(bytes.NewReader(archive), "./tenants")
+		tree, err := ReadTarGz(bytes.NewReader(archive), "./tenants", nil)
 		if err != nil || len(tree) != benchTenants*(benchNamespaces+1)+1 {
 			b.Fatal(len(tree), err)
 		}
 	}
 	perNamespace(b)
+}
+
+// What a push of one file costs, from the artifact to the fleet.
+func BenchmarkPushOf11000Files(b *testing.B) {
+	tree := benchTree()
+	var archives [2][]byte
+	for i := range archives {
+		tree["t0500/namespaces/n5.yaml"] = File{Data: benchNamespace("t0500", 5, fmt.Sprintf("release-%d", i))}
+		archives[i] = archiveOf(b, tree)
+	}
+	incumbents := map[string]string{}
+	for t := range benchTenants {
+		incumbents[fmt.Sprintf("t%04d", t)] = fmt.Sprintf("t%04d-", t)
+	}
+	parser := NewParser()
+	last, err := ReadTarGz(bytes.NewReader(archives[1]), "./tenants", nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	parser.Parse(last, incumbents)
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		if last, err = ReadTarGz(bytes.NewReader(archives[i%2]), "./tenants", last); err != nil {
+			b.Fatal(err)
+		}
+		if errs := parser.Parse(last, incumbents).Errors(); len(errs) > 0 {
+			b.Fatal(errs[0])
+		}
+	}
 }
 
 func BenchmarkParse10kCold(b *testing.B) {

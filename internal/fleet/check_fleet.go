@@ -58,10 +58,7 @@ func checkStrays(l *lines, tenants []*Tenant, checks map[string]*checked) {
 // checkPrefixes wants no tenant's prefix to begin with another's: their
 // namespaces could not be told apart by name.
 func checkPrefixes(l *lines, tenants []*Tenant, checks map[string]*checked, incumbents map[string]string) {
-	taken := prefixes{}
-	for _, name := range sortedKeys(incumbents) {
-		taken.add(incumbents[name], name)
-	}
+	var taken prefixes // made for the first newcomer
 	for _, t := range tenants {
 		owner := checks[t.Name].owner
 		if owner == nil {
@@ -70,6 +67,9 @@ func checkPrefixes(l *lines, tenants []*Tenant, checks map[string]*checked, incu
 		prefix := owner.Value.Prefix()
 		if incumbents[t.Name] == prefix {
 			continue
+		}
+		if taken == nil {
+			taken = prefixesOf(incumbents)
 		}
 		if other, theirs := taken.overlapping(prefix, t.Name); other != "" {
 			field := "spec.namespaces.prefix"
@@ -91,6 +91,14 @@ type prefixes map[string][]claim
 
 // claim is a tenant's prefix, noted under everything that the prefix begins with.
 type claim struct{ prefix, tenant string }
+
+func prefixesOf(incumbents map[string]string) prefixes {
+	p := prefixes{}
+	for _, name := range sortedKeys(incumbents) {
+		p.add(incumbents[name], name)
+	}
+	return p
+}
 
 func (p prefixes) add(prefix, tenant string) {
 	for i := 1; i <= len(prefix); i++ {

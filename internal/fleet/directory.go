@@ -16,6 +16,7 @@ import (
 type directory struct {
 	name       string
 	hash       string
+	files      Tree // that it was read from, by full path
 	tenants    []*Object[*v1alpha1.Tenant]
 	namespaces []*Object[*v1alpha1.TenantNamespace]
 	clusters   []*Object[*v1alpha1.WorkloadCluster]
@@ -39,16 +40,14 @@ type directory struct {
 // reader reads one directory.
 type reader struct {
 	*directory
-	files Tree            // of this directory, by full path
-	dirs  map[string]bool // that any of the files is below; see hasDirectory
-	more  int             // errors beyond MaxErrors
+	dirs map[string]bool // that any of the files is below; see hasDirectory
+	more int             // errors beyond MaxErrors
 }
 
 // readDirectory reads one directory. It does not fail: what is wrong is in errs.
 func readDirectory(name string, files Tree) *directory {
 	r := &reader{
-		directory: &directory{name: name, written: map[string]map[string]Position{}},
-		files:     files,
+		directory: &directory{name: name, files: files, written: map[string]map[string]Position{}},
 	}
 	defer func() {
 		// Tenants' files reach many lines of other people's code. A panic in it is

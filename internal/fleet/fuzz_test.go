@@ -102,7 +102,7 @@ func FuzzReadTarGz(f *testing.F) {
 	f.Add(tarGz(f, []entry{regular("tenants/acme/x\ny.yaml", "y"), regular("tenants/acme", "y"), regular("tenants/acme/x.yaml", "y")}))
 	f.Add([]byte{0x1f, 0x8b})
 	f.Fuzz(func(t *testing.T, archive []byte) {
-		tree, err := ReadTarGz(bytes.NewReader(archive), "./tenants")
+		tree, err := ReadTarGz(bytes.NewReader(archive), "./tenants", nil)
 		if err != nil {
 			return
 		}

@@ -1,11 +1,13 @@
 package fleet
 
 import (
+	"bytes"
 	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"path"
 	"runtime"
 	"slices"
@@ -44,7 +46,7 @@ func (p *Parser) Parse(tree Tree, incumbents map[string]string) *Fleet {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 
-	groups, astray := split(tree)
+	groups, astray := p.groups(tree)
 	directories := p.directories(tree, groups)
 
 	platform := directories[v1alpha1.PlatformDirectory]
@@ -105,48 +107,89 @@ func sortErrors(errs []*Error) {
 	})
 }
 
-// split groups the paths of a tree by directory. YAML that is in none of them is
-// astray: no tenant can own it.
-func split(tree Tree) (groups map[string][]string, astray []*Error) {
-	groups = map[string][]string{}
+// group is one top directory of a tree that is being parsed.
+type group struct {
+	known *directory // as it was read last, or nil
+	files int
+	same  int // of files, how many are as in known
+}
+
+// unchanged says whether the directory is as it was read.
+func (g *group) unchanged() bool {
+	return g.known != nil && g.files == g.same && g.files == len(g.known.files)
+}
+
+// groups are the directories of a tree, and what of them is known. YAML that is
+// in none of them is astray: no tenant can own it.
+func (p *Parser) groups(tree Tree) (groups map[string]*group, astray []*Error) {
+	groups = make(map[string]*group, len(p.read))
 	for name, file := range tree {
-		dir, _, nested := strings.Cut(name, "/")
-		switch {
-		case hidden(dir):
-		case nested, path.Ext(name) == "" && (file.Link != "" || file.Refused != ""):
-			groups[dir] = append(groups[dir], name)
-		case isYAML(name):
-			astray = append(astray, &Error{
-				Position: Position{File: name},
-				Tenant:   v1alpha1.PlatformDirectory,
-				Message:  fmt.Sprintf("is in no tenant's directory; move it to <tenant>/%s, or to %s/%s", name, v1alpha1.PlatformDirectory, name),
-			})
+		dir, belongs := directoryOf(name, file)
+		if !belongs {
+			if isYAML(name) && !hidden(dir) {
+				astray = append(astray, &Error{
+					Position: Position{File: name},
+					Tenant:   v1alpha1.PlatformDirectory,
+					Message:  fmt.Sprintf("is in no tenant's directory; move it to <tenant>/%s, or to %s/%s", name, v1alpha1.PlatformDirectory, name),
+				})
+			}
+			continue
 		}
-	}
-	for _, names := range groups {
-		slices.Sort(names)
+		g := groups[dir]
+		if g == nil {
+			g = &group{known: p.read[dir]}
+			groups[dir] = g
+		}
+		g.files++
+		if g.known == nil {
+			continue
+		}
+		if old, there := g.known.files[name]; there && old.equal(file) {
+			g.same++
+		}
 	}
 	return groups, astray
 }
 
+// directoryOf is the top directory that a file is read with, if there is one. A
+// link or a refusal may stand for a whole directory.
+func directoryOf(name string, file File) (dir string, belongs bool) {
+	dir, _, nested := strings.Cut(name, "/")
+	return dir, !hidden(dir) && (nested || path.Ext(name) == "" && (file.Link != "" || file.Refused != ""))
+}
+
+// equal compares files. Those of a tree that was read after another share their
+// content with it, and are not looked into.
+func (f File) equal(other File) bool {
+	return f.Link == other.Link && f.Refused == other.Refused && bytes.Equal(f.Data, other.Data)
+}
+
 // directories reads each directory that is not remembered as it is.
-func (p *Parser) directories(tree Tree, groups map[string][]string) map[string]*directory {
+func (p *Parser) directories(tree Tree, groups map[string]*group) map[string]*directory {
 	out := make(map[string]*directory, len(groups)+1)
+	changed := map[string]Tree{}
+	for name, g := range groups {
+		if g.unchanged() {
+			out[name] = g.known
+		} else {
+			changed[name] = make(Tree, g.files)
+		}
+	}
+	if len(changed) == 0 {
+		return out
+	}
+	for name, file := range tree {
+		if dir, belongs := directoryOf(name, file); belongs && changed[dir] != nil {
+			changed[dir][name] = file
+		}
+	}
 	var mu sync.Mutex
 	var work errgroup.Group
 	work.SetLimit(runtime.GOMAXPROCS(0))
-	for name, files := range groups {
+	for name, files := range changed {
 		work.Go(func() error {
-			hash := hashOf(tree, files)
-			dir := p.read[name]
-			if dir == nil || dir.hash != hash {
-				content := make(Tree, len(files))
-				for _, file := range files {
-					content[file] = tree[file]
-				}
-				dir = readDirectory(name, content)
-				dir.hash = hash
-			}
+			dir := readDirectory(name, files)
+			dir.hash = hashOf(files)
 			mu.Lock()
 			defer mu.Unlock()
 			out[name] = dir
@@ -157,13 +200,13 @@ func (p *Parser) directories(tree Tree, groups map[string][]string) map[string]*
 	return out
 }
 
-// hashOf is a hash of files that are sorted by path. Tenants choose the content,
-// so it must be one that they cannot collide.
-func hashOf(tree Tree, files []string) string {
+// hashOf is a hash of files. Tenants choose the content, so it must be one that
+// they cannot collide.
+func hashOf(files Tree) string {
 	h := sha256.New()
 	var buffer []byte
-	for _, name := range files {
-		file := tree[name]
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		file := files[name]
 		buffer = buffer[:0]
 		for _, text := range []string{name, file.Link, file.Refused} {
 			buffer = binary.AppendUvarint(buffer, uint64(len(text)))

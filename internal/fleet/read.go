@@ -2,12 +2,14 @@ package fleet
 
 import (
 	"archive/tar"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -26,7 +28,7 @@ func ReadDir(dir string) (Tree, error) {
 	}
 	defer root.Close()
 
-	c := newCollector()
+	c := newCollector(nil)
 	fsys := root.FS()
 	err = fs.WalkDir(fsys, ".", func(name string, entry fs.DirEntry, err error) error {
 		switch {
@@ -68,7 +70,10 @@ func ReadDir(dir string) (Tree, error) {
 // ReadTarGz reads the fleet directory at below ("./tenants") from a gzip'ed tar
 // archive as it streams in. It keeps only what Parse reads. As with ReadDir, an
 // error means that nothing can be said of the fleet.
-func ReadTarGz(r io.Reader, below string) (Tree, error) {
+//
+// The content of files that are as in last, a tree that was read before, is
+// shared with it: a push to a fleet of ten thousand files allocates for one.
+func ReadTarGz(r io.Reader, below string, last Tree) (Tree, error) {
 	unzipped, err := gzip.NewReader(r)
 	if err != nil {
 		return nil, fmt.Errorf("cannot unzip archive: %w", err)
@@ -77,11 +82,11 @@ func ReadTarGz(r io.Reader, below string) (Tree, error) {
 
 	below = path.Clean(strings.TrimPrefix(below, "/"))
 	limited := &limitedReader{r: unzipped, left: MaxArchiveBytes}
-	archive := tar.NewReader(limited)
-	c := newCollector()
-	seen := map[string]bool{}
+	archive := newEntries(limited)
+	c := newCollector(last)
+	seen := map[string]bool{} // but for what is in the tree
 	for entries := 0; ; entries++ {
-		header, err := archive.Next()
+		header, err := archive.next()
 		if errors.Is(err, io.EOF) {
 			break
 		}
@@ -103,14 +108,16 @@ func ReadTarGz(r io.Reader, below string) (Tree, error) {
 		if !inside || header.Typeflag == tar.TypeDir || inHidden(name) {
 			continue
 		}
-		if seen[name] {
+		if _, kept := c.tree[name]; kept || seen[name] {
 			err = c.add(name, File{Refused: "is in the archive twice; keep one"})
 		} else {
-			seen[name] = true
 			err = c.entry(name, header, archive)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("cannot read archive: %w", err)
+		}
+		if _, kept := c.tree[name]; !kept {
+			seen[name] = true
 		}
 	}
 	// What follows the end of the archive is part of what was downloaded, and so
@@ -127,10 +134,8 @@ func entryName(name string) (string, error) {
 	if strings.HasPrefix(name, "/") {
 		return "", fmt.Errorf("entry %q has an absolute path", name)
 	}
-	for segment := range strings.SplitSeq(name, "/") {
-		if segment == ".." {
-			return "", fmt.Errorf("entry %q leaves the archive", name)
-		}
+	if strings.Contains(name, "..") && slices.Contains(strings.Split(name, "/"), "..") {
+		return "", fmt.Errorf("entry %q leaves the archive", name)
 	}
 	return path.Clean(name), nil
 }
@@ -145,9 +150,12 @@ func relative(below, name string) (string, bool) {
 
 // collector builds a Tree within the bounds.
 type collector struct {
+	last  Tree // what is as in it is shared with it
 	tree  Tree
 	used  map[string]*usage // by top directory
 	total int64
+	// content is what a file is read into before it is known to differ from last.
+	content []byte
 }
 
 type usage struct {
@@ -155,8 +163,8 @@ type usage struct {
 	bytes int64
 }
 
-func newCollector() *collector {
-	return &collector{tree: Tree{}, used: map[string]*usage{}}
+func newCollector(last Tree) *collector {
+	return &collector{last: last, tree: make(Tree, len(last)), used: map[string]*usage{}}
 }
 
 func (c *collector) entry(name string, header *tar.Header, content io.Reader) error {
@@ -180,9 +188,13 @@ func (c *collector) read(name string, size int64, content io.Reader) error {
 	if size > MaxFileBytes {
 		return c.add(name, File{Refused: fmt.Sprintf("is %s large; split it into files of at most %s", inMiB(size), inMiB(MaxFileBytes))})
 	}
-	data := make([]byte, size)
-	if _, err := io.ReadFull(content, data); err != nil {
+	c.content = slices.Grow(c.content[:0], int(size))[:size]
+	if _, err := io.ReadFull(content, c.content); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
+	}
+	data := c.last[name].Data
+	if data == nil || !bytes.Equal(data, c.content) {
+		data = append(make([]byte, 0, size), c.content...)
 	}
 	return c.add(name, File{Data: data})
 }
@@ -219,7 +231,7 @@ func (c *collector) add(name string, file File) error {
 
 // nameable refuses files whose names are too long or could not be shown on one line.
 func nameable(name string, file File) (string, File) {
-	if strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) }) || !utf8.ValidString(name) {
+	if !shown(name) && (strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) }) || !utf8.ValidString(name)) {
 		dir, rest, _ := strings.Cut(name, "/")
 		quoted := strconv.QuoteToASCII(rest)
 		name, file = strconv.QuoteToASCII(dir)+"/"+quoted[1:len(quoted)-1], File{Refused: "has a name with characters that cannot be shown; rename it"}
@@ -250,6 +262,9 @@ func hidden(name string) bool { return strings.HasPrefix(path.Base(name), ".") }
 
 // inHidden says whether a directory on the way to a file is hidden.
 func inHidden(name string) bool {
+	if !strings.HasPrefix(name, ".") && !strings.Contains(name, "/.") {
+		return false
+	}
 	dir := path.Dir(name)
 	for dir != "." {
 		if hidden(dir) {

@@ -114,7 +114,7 @@ func TestArchiveBecomesTree(t *testing.T) {
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
-			got, err := ReadTarGz(bytes.NewReader(tarGz(t, c.entries)), c.below)
+			got, err := ReadTarGz(bytes.NewReader(tarGz(t, c.entries)), c.below, nil)
 			if err != nil {
 				t.Fatalf("%s: %v", c.why, err)
 			}
@@ -142,7 +142,7 @@ func TestArchiveThatCannotBeTrustedIsRefused(t *testing.T) {
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
-			tree, err := ReadTarGz(bytes.NewReader(c.archive), "tenants")
+			tree, err := ReadTarGz(bytes.NewReader(c.archive), "tenants", nil)
 			if err == nil || !strings.HasPrefix(err.Error(), c.want) {
 				t.Errorf("%s: got %v, want %s", c.why, err, c.want)
 			}
@@ -167,7 +167,7 @@ func TestGzipBombIsBounded(t *testing.T) {
 		_, err := io.CopyN(archive, zeros{}, 2<<30)
 		writer.CloseWithError(err)
 	}()
-	_, err := ReadTarGz(reader, "tenants")
+	_, err := ReadTarGz(reader, "tenants", nil)
 	reader.Close()
 	const want = `cannot read archive: it unpacks to more than 1024 MiB, at or after "tenants/acme/zeros.yaml"`
 	if err == nil || err.Error() != want {
@@ -180,7 +180,7 @@ type zeros struct{}
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
 func TestTenantBeyondItsBoundsHarmsNoOther(t *testing.T) {
-	c := newCollector()
+	c := newCollector(nil)
 	for range MaxTenantBytes/MaxFileBytes + 3 {
 		name := "acme/" + strings.Repeat("x", c.usedFiles("acme")) + ".yaml"
 		if err := c.add(name, File{Data: make([]byte, MaxFileBytes)}); err != nil {
@@ -239,7 +239,7 @@ func TestDirectoryAndArchiveGiveTheSameTree(t *testing.T) {
 		regular("tenants/acme/.hidden/x.yaml", "a: 1"),
 		regular("tenants/acme/big.yaml", strings.Repeat("#", MaxFileBytes+1)),
 		{header: tar.Header{Typeflag: tar.TypeSymlink, Name: "tenants/acme/more", Linkname: "../globex"}},
-	})), "tenants")
+	})), "tenants", nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 
@@ -75,19 +76,88 @@ type Result struct {
 // apply: no objects, no children, no digest.
 type TenantResult struct {
 	*fleet.Tenant
-	// Objects are the Tenant, its TenantNamespaces and its WorkloadClusters as they
-	// are applied: labelled, with digest and path. They must not be changed.
-	Objects []*unstructured.Unstructured
+	// Applied are the Tenant, its TenantNamespaces and its WorkloadClusters, in the
+	// order that they are applied in.
+	Applied []Applied
 	// Children renders the objects of the namespaces that are placed on
 	// Options.Cluster, as Template.Render does. They are not kept.
 	Children func() []*unstructured.Unstructured
 	// Digest covers the objects, and the children on every cluster.
 	Digest string
+	// Key stands for all that the tenant was rendered from: equal keys of one
+	// Renderer, equal results, positions included.
+	Key string
 	// Changed since the last Render: the tenant's files, its peers, a profile that it
 	// uses, or a base of such.
 	Changed bool
 	// Errors of the directory and of the render, by position.
 	Errors []*fleet.Error
+}
+
+// Applied is an object of Git that is applied. As a tree it takes ten times the
+// memory, so it is made one when it is needed.
+type Applied struct {
+	Kind  string
+	Value interface {
+		metav1.Object
+		runtime.Object
+	}
+	fleet.Position
+	// Tenant that it is labelled with; "" is the platform.
+	Tenant string
+	// Digest of its content, as in the annotation.
+	Digest string
+}
+
+// Object is the object as it is applied: labelled, with digest and path. It is
+// the caller's own.
+func (a *Applied) Object() *unstructured.Unstructured {
+	o, err := a.content()
+	if err != nil {
+		panic(fmt.Sprintf("writing %s %s again: %v", a.Kind, a.Value.GetName(), err))
+	}
+	annotations := o.GetAnnotations()
+	if annotations == nil {
+		annotations = map[string]string{}
+	}
+	annotations[v1alpha1.AnnotationDigest] = a.Digest
+	annotations[v1alpha1.AnnotationPath] = a.Position.String()
+	o.SetAnnotations(annotations)
+	return o
+}
+
+// Labelled reports whether labels hold all that the object has.
+func (a *Applied) Labelled(labels map[string]string) bool {
+	for name, value := range a.Value.GetLabels() {
+		if labels[name] != value && (name != v1alpha1.LabelTenant || a.Tenant == "") {
+			return false
+		}
+	}
+	return a.Tenant == "" || labels[v1alpha1.LabelTenant] == a.Tenant
+}
+
+// content is what the digest is of.
+func (a *Applied) content() (*unstructured.Unstructured, error) {
+	o, err := toObject(a.Value, a.Kind)
+	if err != nil || a.Tenant == "" {
+		return o, err
+	}
+	labels := o.GetLabels()
+	if labels == nil {
+		labels = map[string]string{}
+	}
+	labels[v1alpha1.LabelTenant] = a.Tenant
+	o.SetLabels(labels)
+	return o, nil
+}
+
+// Objects are those of Applied, made anew.
+func (t *TenantResult) Objects() []*unstructured.Unstructured {
+	var objects []*unstructured.Unstructured
+	for i := range t.Applied {
+		objects = append(objects, t.Applied[i].Object())
+	}
+	return objects
 }
 
 // Render reads and renders a tree. incumbents are the prefixes of tenants that are
@@ -109,6 +179,7 @@ func (r *Renderer) Render(tree fleet.Tree, incumbents map[string]string) *Result
 			result = &kept
 		} else {
 			result = r.tenant(t, profiles)
+			result.Key = key
 		}
 		tenants[t.Name], keys[t.Name] = result, key
 		out.Tenants = append(out.Tenants, result)
@@ -199,11 +270,14 @@ func keyOf(t *fleet.Tenant, profiles map[string]*profile) string {
 	for _, e := range t.Errors {
 		parts = append(parts, e.Error())
 	}
-	names := map[string]bool{}
+	var names []string // a tenant uses few
 	for _, n := range t.Namespaces {
-		names[n.Value.Spec.Profile] = true
+		if name := n.Value.Spec.Profile; !slices.Contains(names, name) {
+			names = append(names, name)
+		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(names)) {
+	slices.Sort(names)
+	for _, name := range names {
 		parts = append(parts, name)
 		if p := profiles[name]; p != nil {
 			parts = append(parts, p.digest)
@@ -231,7 +305,7 @@ func (r *Renderer) tenant(t *fleet.Tenant, profiles map[string]*profile) *Tenant
 	}
 	digests := []string{t.Name}
 	for _, o := range objects {
-		digests = append(digests, annotation(o, v1alpha1.AnnotationDigest))
+		digests = append(digests, o.Digest)
 	}
 	for _, n := range t.Namespaces {
 		for _, cluster := range placements(n.Value) {
@@ -250,7 +324,7 @@ func (r *Renderer) tenant(t *fleet.Tenant, profiles map[string]*profile) *Tenant
 		slices.SortStableFunc(out.Errors, byPosition)
 		return out
 	}
-	out.Objects = objects
+	out.Applied = objects
 	out.Digest = digestOf(digests...)
 	out.Children = func() []*unstructured.Unstructured { return r.children(t, profiles) }
 	return out
@@ -296,25 +370,20 @@ func placements(n *v1alpha1.TenantNamespace) []string {
 
 // tenantObjects are the objects that are applied for a tenant: the Tenant, then
 // the others by kind and name.
-func tenantObjects(t *fleet.Tenant) ([]*unstructured.Unstructured, error) {
-	tenant, err := applied(t.Name, t.Object.Value, v1alpha1.KindTenant, t.Object.Position)
-	if err != nil {
-		return nil, err
-	}
-	objects := []*unstructured.Unstructured{tenant}
+func tenantObjects(t *fleet.Tenant) ([]Applied, error) {
+	objects := make([]Applied, 0, 1+len(t.Namespaces)+len(t.Clusters))
+	objects = append(objects, Applied{Kind: v1alpha1.KindTenant, Value: t.Object.Value, Position: t.Object.Position})
 	for _, n := range t.Namespaces {
-		o, err := applied(t.Name, n.Value, v1alpha1.KindTenantNamespace, n.Position)
-		if err != nil {
-			return nil, err
-		}
-		objects = append(objects, o)
+		objects = append(objects, Applied{Kind: v1alpha1.KindTenantNamespace, Value: n.Value, Position: n.Position})
 	}
 	for _, c := range t.Clusters {
-		o, err := applied(t.Name, c.Value, v1alpha1.KindWorkloadCluster, c.Position)
-		if err != nil {
+		objects = append(objects, Applied{Kind: v1alpha1.KindWorkloadCluster, Value: c.Value, Position: c.Position})
+	}
+	for i := range objects {
+		objects[i].Tenant = t.Name
+		if err := objects[i].sum(); err != nil {
 			return nil, err
 		}
-		objects = append(objects, o)
 	}
 	return objects, nil
 }
@@ -325,36 +394,22 @@ func platformObjects(read *fleet.Fleet) []*unstructured.Unstructured {
 	var objects []*unstructured.Unstructured
 	for _, name := range slices.Sorted(maps.Keys(read.Profiles)) {
 		p := read.Profiles[name]
-		if o, err := applied("", p.Value, v1alpha1.KindNamespaceProfile, p.Position); err == nil {
-			objects = append(objects, o)
+		a := Applied{Kind: v1alpha1.KindNamespaceProfile, Value: p.Value, Position: p.Position}
+		if a.sum() == nil {
+			objects = append(objects, a.Object())
 		}
 	}
 	return objects
 }
 
-// applied is an object of Git as it is applied.
-func applied(tenant string, typed runtime.Object, kind string, at fleet.Position) (*unstructured.Unstructured, error) {
-	o, err := toObject(typed, kind)
+// sum fills in the digest.
+func (a *Applied) sum() error {
+	o, err := a.content()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if tenant != "" {
-		labels := o.GetLabels()
-		if labels == nil {
-			labels = map[string]string{}
-		}
-		labels[v1alpha1.LabelTenant] = tenant
-		o.SetLabels(labels)
-	}
-	digest := DigestOf(o)
-	annotations := o.GetAnnotations()
-	if annotations == nil {
-		annotations = map[string]string{}
-	}
-	annotations[v1alpha1.AnnotationDigest] = digest
-	annotations[v1alpha1.AnnotationPath] = at.String()
-	o.SetAnnotations(annotations)
-	return o, nil
+	a.Digest = DigestOf(o)
+	return nil
 }
 
 // toObject is a typed object as a tree, without what only the API server writes.

@@ -172,7 +172,7 @@ func TestWhereSomethingIsWrittenDoesNotEnterTheDigest(t *testing.T) {
 	if got.Digest != want.Digest {
 		t.Errorf("got %s, want %s", got.Digest, want.Digest)
 	}
-	if path := annotation(got.Tenants[0].Objects[1], v1alpha1.AnnotationPath); path != "acme/namespaces/web.yaml:3" {
+	if path := annotation(got.Tenants[0].Objects()[1], v1alpha1.AnnotationPath); path != "acme/namespaces/web.yaml:3" {
 		t.Errorf("path: got %s", path)
 	}
 }
@@ -242,7 +242,7 @@ func TestAProfileThatBreaksKeepsItsLastGoodTemplate(t *testing.T) {
 	if diff := cmp.Diff(want, messages(cold)); diff != "" {
 		t.Errorf("without a last good template (-want +got):\n%s", diff)
 	}
-	if initech := cold.Tenants[2]; len(initech.Objects) == 0 {
+	if initech := cold.Tenants[2]; len(initech.Applied) == 0 {
 		t.Error("a broken profile stopped a tenant that does not use it")
 	}
 
@@ -285,7 +285,7 @@ func TestATenantsErrorIsItsOwn(t *testing.T) {
 	if len(acme.Errors) != 1 || !strings.HasPrefix(acme.Errors[0].Error(), "acme/web.yaml:") || !strings.Contains(acme.Errors[0].Message, "link-local") {
 		t.Errorf("errors: %v", acme.Errors)
 	}
-	if acme.Objects != nil || acme.Children() != nil || acme.Digest != "" {
+	if acme.Objects() != nil || acme.Children() != nil || acme.Digest != "" {
 		t.Error("a tenant with an error has something to apply")
 	}
 	for i := 1; i < len(after.Tenants); i++ {
@@ -342,7 +342,7 @@ func summary(t *testing.T, r *Result) map[string]string {
 	out := map[string]string{"": r.Digest, "errors": strings.Join(messages(r), "\n")}
 	for _, tenant := range r.Tenants {
 		out[tenant.Name] = tenant.Digest
-		out[tenant.Name+" objects"] = string(asYAML(t, tenant.Objects))
+		out[tenant.Name+" objects"] = string(asYAML(t, tenant.Objects()))
 		out[tenant.Name+" children"] = string(asYAML(t, tenant.Children()))
 	}
 	return out
@@ -361,10 +361,10 @@ func TestObjectsOfGitCarryWhereTheyCameFrom(t *testing.T) {
 	result := New(Options{}).Render(smallFleet(), nil)
 	acme := result.Tenants[0]
 	want := []string{"Tenant/acme", "TenantNamespace/acme-web"}
-	if diff := cmp.Diff(want, ids(acme.Objects)); diff != "" {
+	if diff := cmp.Diff(want, ids(acme.Objects())); diff != "" {
 		t.Fatal(diff)
 	}
-	for _, o := range slices.Concat(acme.Objects, result.Platform) {
+	for _, o := range slices.Concat(acme.Objects(), result.Platform) {
 		if o.Object["status"] != nil {
 			t.Errorf("%s has a status", o.GetName())
 		}
@@ -372,7 +372,7 @@ func TestObjectsOfGitCarryWhereTheyCameFrom(t *testing.T) {
 			t.Errorf("%s: annotations %v", o.GetName(), o.GetAnnotations())
 		}
 	}
-	for _, o := range acme.Objects {
+	for _, o := range acme.Objects() {
 		if o.GetLabels()[v1alpha1.LabelTenant] != "acme" {
 			t.Errorf("%s: labels %v", o.GetName(), o.GetLabels())
 		}

@@ -172,8 +172,8 @@ func aliasBomb() string {
 func TestTenantCommitsWhatIsNotItsOwn(t *testing.T) {
 	good := render.New(render.Options{}).Render(goodFleet(), nil)
 	for _, tenant := range good.Tenants { // the control: without an attack all of it is rendered
-		if len(tenant.Errors) > 0 || len(tenant.Objects) != 2 || len(tenant.Children()) < 5 {
-			t.Fatalf("the good fleet: %s has %d objects, errors %v", tenant.Name, len(tenant.Objects), tenant.Errors)
+		if len(tenant.Errors) > 0 || len(tenant.Applied) != 2 || len(tenant.Children()) < 5 {
+			t.Fatalf("the good fleet: %s has %d objects, errors %v", tenant.Name, len(tenant.Applied), tenant.Errors)
 		}
 	}
 	for what, attack := range gitAttacks {
@@ -214,7 +214,7 @@ func tenantOf(r *render.Result, name string) *render.TenantResult {
 func staysInside(t *testing.T, tenant *render.TenantResult) {
 	t.Helper()
 	mine := func(name string) bool { return strings.HasPrefix(name, tenant.Name+"-") }
-	for _, o := range tenant.Objects {
+	for _, o := range tenant.Objects() {
 		labels := o.GetLabels()
 		switch {
 		case o.GroupVersionKind().Group != v1alpha1.GroupVersion.Group:

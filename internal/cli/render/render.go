@@ -177,7 +177,7 @@ func split(t *render.TenantResult) []file {
 		}
 		files[i].objects = append(files[i].objects, u)
 	}
-	for _, u := range t.Objects {
+	for _, u := range t.Objects() {
 		if u.GetKind() == v1alpha1.KindTenantNamespace {
 			add(u.GetName(), u)
 			continue

@@ -5,7 +5,6 @@ import (
 	"bufio"
 	"bytes"
 	"cmp"
-	"compress/gzip"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -31,16 +30,20 @@ type blob struct {
 // pack writes the artifact of a commit to a file: a tar.gz of its regular files,
 // in the order and with the headers that make equal trees equal bytes. Flux
 // leaves symbolic links and submodules out, and so does this.
+//
+// What the last commit had in common with this one is taken over: a push of one
+// file costs that, and is the same archive as one that is made from nothing.
 func (r *Reconciler) pack(ctx context.Context, m mirror, commit string, ignore *string, file string) (size int64, digest string, err error) {
-	blobs, err := m.blobs(ctx, commit)
+	last := r.lastOf(m)
+	last.mu.Lock()
+	defer last.mu.Unlock()
+	if err := last.read(ctx, m, commit); err != nil {
+		return 0, "", err
+	}
+	blobs, err := last.unignored(ctx, m, ignore)
 	if err != nil {
 		return 0, "", err
 	}
-	matcher, err := m.ignored(ctx, blobs, ignore)
-	if err != nil {
-		return 0, "", err
-	}
-	blobs = slices.DeleteFunc(blobs, func(b blob) bool { return matcher.Match(strings.Split(b.path, "/"), false) })
 
 	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 		return 0, "", err
@@ -55,7 +58,7 @@ func (r *Reconciler) pack(ctx context.Context, m mirror, commit string, ignore *
 	}()
 	sum := sha256.New()
 	buffered := bufio.NewWriterSize(io.MultiWriter(next, sum), 1<<18)
-	if err := m.tarGz(ctx, blobs, buffered); err != nil {
+	if err := last.tarGz(ctx, m, blobs, buffered); err != nil {
 		return 0, "", err
 	}
 	if err := buffered.Flush(); err != nil {
@@ -81,13 +84,17 @@ func (m mirror) blobs(ctx context.Context, commit string) ([]blob, error) {
 	for record := range strings.SplitSeq(string(out), "\x00") {
 		entry, name, _ := strings.Cut(record, "\t")
 		fields := strings.Fields(entry)
-		if len(fields) == 3 && strings.HasPrefix(fields[0], "100") {
+		if len(fields) == 3 && isRegular(fields[0]) {
 			blobs = append(blobs, blob{path: name, hash: fields[2], executable: fields[0] == "100755"})
 		}
 	}
-	slices.SortFunc(blobs, func(a, b blob) int { return cmp.Compare(a.path, b.path) })
+	slices.SortFunc(blobs, byPath)
 	return blobs, nil
 }
+
+func byPath(a, b blob) int { return cmp.Compare(a.path, b.path) }
+
+func isRegular(mode string) bool { return strings.HasPrefix(mode, "100") }
 
 // Files that Flux leaves out unless a pattern takes them back in.
 var ignoredByDefault = []string{
@@ -99,9 +106,11 @@ var ignoredByDefault = []string{
 
 // ignored matches what is left out: the defaults, the .sourceignore files, and
 // spec.ignore, the later ones having the last word.
-func (m mirror) ignored(ctx context.Context, blobs []blob, spec *string) (gitignore.Matcher, error) {
+// The text stands for all of them.
+func (m mirror) ignored(ctx context.Context, blobs []blob, spec *string) (matcher gitignore.Matcher, all string, err error) {
 	var patterns []gitignore.Pattern
 	read := func(text string, domain []string) {
+		all += fmt.Sprintf("%q %q\n", domain, text)
 		for line := range strings.Lines(text) {
 			line = strings.TrimRight(line, "\r\n")
 			if strings.TrimSpace(line) != "" && !strings.HasPrefix(line, "#") {
@@ -116,7 +125,7 @@ func (m mirror) ignored(ctx context.Context, blobs []blob, spec *string) (gitign
 		}
 		text, err := m.git(ctx, nil, "cat-file", "blob", b.hash)
 		if err != nil {
-			return nil, err
+			return nil, "", err
 		}
 		var domain []string
 		if dir := path.Dir(b.path); dir != "." {
@@ -127,18 +136,14 @@ func (m mirror) ignored(ctx context.Context, blobs []blob, spec *string) (gitign
 	if spec != nil {
 		read(*spec, nil)
 	}
-	return gitignore.NewMatcher(patterns), nil
+	return gitignore.NewMatcher(patterns), all, nil
 }
 
-// tarGz writes the archive. Every file's content comes from one `git cat-file`.
-func (m mirror) tarGz(ctx context.Context, blobs []blob, to io.Writer) error {
-	zip, err := gzip.NewWriterLevel(to, gzip.BestSpeed)
-	if err != nil {
-		return err
-	}
-	archive := tar.NewWriter(zip)
-	var folder string
-	err = m.contents(ctx, blobs, func(b blob, size int64, content io.Reader) error {
+// files writes regular files into an archive, with the folders that the one
+// before the first was not in. The contents come from one `git cat-file`.
+func (m mirror) files(ctx context.Context, before string, blobs []blob, archive *tar.Writer) error {
+	folder := before
+	return m.contents(ctx, blobs, func(b blob, size int64, content io.Reader) error {
 		for _, dir := range newFolders(folder, path.Dir(b.path)) {
 			if err := archive.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: dir + "/", Mode: 0o755}); err != nil {
 				return err
@@ -155,13 +160,6 @@ func (m mirror) tarGz(ctx context.Context, blobs []blob, to io.Writer) error {
 		_, err := io.Copy(archive, content)
 		return err
 	})
-	if err != nil {
-		return err
-	}
-	if err := archive.Close(); err != nil {
-		return err
-	}
-	return zip.Close()
 }
 
 // newFolders are the folders of a path that the path before it was not in.

@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/fluxcd/pkg/apis/meta"
@@ -41,6 +42,9 @@ type Reconciler struct {
 	URL string
 	// Now is the clock.
 	Now func() time.Time
+
+	mu    sync.Mutex
+	lasts map[mirror]*last
 }
 
 // Retries begin soon, since a forge that restarts is back soon.
