@@ -16,18 +16,22 @@ import (
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 	apiservercel "k8s.io/apiserver/pkg/cel"
 	"k8s.io/apiserver/pkg/cel/environment"
+	"k8s.io/apiserver/pkg/cel/library"
 )
 
 // program is the expressions of a policy, compiled when it first matches.
 type program struct {
 	once        sync.Once
 	err         error
-	conditions  plugin.ConditionEvaluator // nil when there are none
-	validations plugin.ConditionEvaluator
-	messages    plugin.ConditionEvaluator
-	annotations plugin.ConditionEvaluator
+	compiler    *plugin.CompositedCompiler
+	conditions  []plugin.CompilationResult
+	validations []plugin.CompilationResult
+	messages    []plugin.CompilationResult // the zero value where a validation has none
+	annotations []plugin.CompilationResult
 	// authorizer is whether an expression may ask what a user is allowed.
 	authorizer bool
+	// never: a condition on the user alone leaves out the operator.
+	never bool
 }
 
 // expression is one of CEL, and what it may result in.
@@ -63,55 +67,47 @@ func (p *policy) compile() error {
 }
 
 func (p *policy) compileAll() error {
-	compiler, err := plugin.NewCompositedCompiler(environments())
-	if err != nil {
+	var err error
+	if p.compiler, err = plugin.NewCompositedCompiler(environments()); err != nil {
 		return err
-	}
-	var all strings.Builder
-	make1 := func(name, of string, types []*cel.Type) *expression {
-		all.WriteString(of)
-		all.WriteByte('\n')
-		return &expression{name, of, types}
 	}
 	full := plugin.OptionalVariableDeclarations{HasParams: p.Spec.ParamKind != nil, HasAuthorizer: true}
 	forMessages := plugin.OptionalVariableDeclarations{HasParams: full.HasParams}
 
+	var faults []error
+	compile := func(e *expression, declared plugin.OptionalVariableDeclarations) plugin.CompilationResult {
+		p.authorizer = p.authorizer || strings.Contains(e.text, "authorizer")
+		result := p.compiler.CompileCELExpression(e, declared, environment.StoredExpressions)
+		if result.Error != nil {
+			faults = append(faults, result.Error)
+		}
+		return result
+	}
 	for _, v := range p.Spec.Variables {
-		compiled := compiler.CompileAndStoreVariable(make1(v.Name, v.Expression, anything), full, environment.StoredExpressions)
-		if compiled.Error != nil {
-			return fmt.Errorf("variable %q: %s", v.Name, oneLine(compiled.Error.Detail))
+		p.authorizer = p.authorizer || strings.Contains(v.Expression, "authorizer")
+		result := p.compiler.CompileAndStoreVariable(&expression{v.Name, v.Expression, anything}, full, environment.StoredExpressions)
+		if result.Error != nil {
+			faults = append(faults, result.Error)
 		}
 	}
-	var conditions, validations, messages, annotations []plugin.ExpressionAccessor
 	for _, c := range p.Spec.MatchConditions {
-		conditions = append(conditions, make1(c.Name, c.Expression, boolean))
+		p.conditions = append(p.conditions, compile(&expression{c.Name, c.Expression, boolean}, full))
 	}
 	for _, v := range p.Spec.Validations {
-		validations = append(validations, make1("", v.Expression, boolean))
-		var message plugin.ExpressionAccessor
+		p.validations = append(p.validations, compile(&expression{"", v.Expression, boolean}, full))
+		var message plugin.CompilationResult
 		if v.MessageExpression != "" {
-			message = make1("", v.MessageExpression, text)
+			message = compile(&expression{"", v.MessageExpression, text}, forMessages)
 		}
-		messages = append(messages, message)
+		p.messages = append(p.messages, message)
 	}
 	for _, a := range p.Spec.AuditAnnotations {
-		annotations = append(annotations, make1(a.Key, a.ValueExpression, textOrNull))
+		p.annotations = append(p.annotations, compile(&expression{a.Key, a.ValueExpression, textOrNull}, full))
 	}
-	p.validations = compiler.CompileCondition(validations, full, environment.StoredExpressions)
-	p.messages = compiler.CompileCondition(messages, forMessages, environment.StoredExpressions)
-	faults := append(p.validations.CompilationErrors(), p.messages.CompilationErrors()...)
-	if len(conditions) > 0 {
-		p.conditions = compiler.CompileCondition(conditions, full, environment.StoredExpressions)
-		faults = append(faults, p.conditions.CompilationErrors()...)
-	}
-	if len(annotations) > 0 {
-		p.annotations = compiler.CompileCondition(annotations, full, environment.StoredExpressions)
-		faults = append(faults, p.annotations.CompilationErrors()...)
-	}
-	p.authorizer = strings.Contains(all.String(), "authorizer")
 	if len(faults) > 0 {
 		return errors.New(oneLine(faults[0].Error()))
 	}
+	p.never = p.neverTheWriter()
 	return nil
 }
 
@@ -130,19 +126,20 @@ const hidden = "(the message is not shown, since it may hold what is secret)"
 // decide is the API server's validator.Validate: match conditions, validations
 // with their messages, audit annotations, each within its budget.
 func (e *evaluation) decide(ctx context.Context, p *policy, r *request, param *unstructured.Unstructured) []decision {
-	bindings := plugin.OptionalVariableBindings{}
-	if param != nil {
-		bindings.VersionedParams = param
-	}
-	forMessages := bindings
-	var asked *unknownRights
-	if p.authorizer {
-		asked = &unknownRights{}
-		bindings.Authorizer = asked
+	if p.never {
+		return nil
 	}
 	run := &run{evaluation: e, policy: p, request: r, secret: r.isSecret || isSecret(param)}
-	decisions := run.decide(ctx, bindings, forMessages)
-	if asked != nil && asked.asked {
+	if param != nil {
+		run.params = param.Object
+	}
+	var asked unknownRights
+	if p.authorizer {
+		run.authorizer = library.NewAuthorizerVal(writer, &asked)
+		run.requestResource = library.NewResourceAuthorizerVal(writer, &asked, r)
+	}
+	decisions := run.decide(ctx)
+	if asked.asked {
 		return []decision{{unknown: true, message: "it asks what the user is allowed, which only a cluster knows"}}
 	}
 	return decisions
@@ -153,12 +150,14 @@ type run struct {
 	*evaluation
 	*policy
 	*request
-	secret bool
+	params                      any
+	authorizer, requestResource any
+	secret                      bool
 }
 
-func (r *run) decide(ctx context.Context, bindings, forMessages plugin.OptionalVariableBindings) []decision {
-	if r.conditions != nil {
-		matches, err := r.meetsConditions(ctx, bindings)
+func (r *run) decide(ctx context.Context) []decision {
+	if len(r.conditions) > 0 {
+		matches, err := r.meetsConditions(ctx)
 		if err != nil {
 			return r.failed(err)
 		}
@@ -166,11 +165,11 @@ func (r *run) decide(ctx context.Context, bindings, forMessages plugin.OptionalV
 			return nil
 		}
 	}
-	results, left, err := r.eval(ctx, r.validations, bindings, celconfig.RuntimeCELCostBudget)
+	results, left, err := r.eval(ctx, r.validations, r.namespaceObject(), celconfig.RuntimeCELCostBudget)
 	if err != nil {
 		return r.failed(err)
 	}
-	texts, _, messageErr := r.eval(ctx, r.messages, forMessages, left)
+	texts, _, messageErr := r.eval(ctx, r.messages, r.namespaceObject(), left)
 	outOfBudget := errors.Is(messageErr, apiservercel.ErrInternal) || errors.Is(messageErr, apiservercel.ErrOutOfBudget)
 
 	var decisions []decision
@@ -188,19 +187,14 @@ func (r *run) decide(ctx context.Context, bindings, forMessages plugin.OptionalV
 			decisions = append(decisions, decision{message: r.messageOf(r.Spec.Validations[i], said)})
 		}
 	}
-	if r.annotations == nil {
-		return decisions
-	}
-	return append(decisions, r.annotate(ctx, forMessages)...)
+	return append(decisions, r.annotate(ctx)...)
 }
 
 // meetsConditions is the API server's matchconditions.Matcher.Match: one condition
 // that is false outweighs errors of others.
-func (r *run) meetsConditions(ctx context.Context, bindings plugin.OptionalVariableBindings) (bool, error) {
-	inside := r.request.namespace
-	r.request.namespace = nil // conditions are not told the Namespace
-	results, _, err := r.eval(ctx, r.conditions, bindings, celconfig.RuntimeCELCostBudgetMatchConditions)
-	r.request.namespace = inside
+func (r *run) meetsConditions(ctx context.Context) (bool, error) {
+	// Conditions are not told the Namespace.
+	results, _, err := r.eval(ctx, r.conditions, nil, celconfig.RuntimeCELCostBudgetMatchConditions)
 	if err != nil {
 		return false, err
 	}
@@ -219,8 +213,8 @@ func (r *run) meetsConditions(ctx context.Context, bindings plugin.OptionalVaria
 }
 
 // annotate finds audit annotations that fail, which refuses a request as well.
-func (r *run) annotate(ctx context.Context, bindings plugin.OptionalVariableBindings) []decision {
-	results, _, err := r.eval(ctx, r.annotations, bindings, celconfig.RuntimeCELCostBudget)
+func (r *run) annotate(ctx context.Context) []decision {
+	results, _, err := r.eval(ctx, r.annotations, r.namespaceObject(), celconfig.RuntimeCELCostBudget)
 	if err != nil {
 		return r.failed(err)
 	}
@@ -235,17 +229,6 @@ func (r *run) annotate(ctx context.Context, bindings plugin.OptionalVariableBind
 		}
 	}
 	return decisions
-}
-
-// eval evaluates expressions, and counts what they cost.
-func (r *run) eval(ctx context.Context, what plugin.ConditionEvaluator, bindings plugin.OptionalVariableBindings, budget int64) ([]plugin.EvaluationResult, int64, error) {
-	results, left, err := what.ForInput(ctx, r.versioned(), r.admissionRequest(), bindings, r.namespaceObject(), budget)
-	if err != nil {
-		r.spent.Add(budget)
-		return nil, 0, err
-	}
-	r.spent.Add(budget - left)
-	return results, left, nil
 }
 
 // failed is what becomes of an expression that cannot be evaluated.

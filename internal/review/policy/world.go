@@ -6,7 +6,6 @@ import (
 	"maps"
 	"slices"
 
-	admissionapi "k8s.io/api/admission/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -14,7 +13,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/admission"
-	plugin "k8s.io/apiserver/pkg/admission/plugin/cel"
 	"k8s.io/apiserver/pkg/authentication/user"
 
 	"github.com/aetherplatform/aether/api/v1alpha1"
@@ -27,13 +25,11 @@ var writer = &user.DefaultInfo{
 	Groups: []string{"system:serviceaccounts", "system:serviceaccounts:" + v1alpha1.SystemNamespace, "system:authenticated"},
 }
 
-var namespaceKind = corev1.SchemeGroupVersion.WithKind("Namespace")
-
 // world is the rendered objects of both sides.
 type world struct {
 	base, head       *review.Side
-	namespacesBefore map[place]*corev1.Namespace
-	namespacesAfter  map[place]*corev1.Namespace
+	namespacesBefore map[place]*known
+	namespacesAfter  map[place]*known
 	kinds            map[[2]string]kind
 }
 
@@ -73,8 +69,8 @@ func (s step) object() review.Object {
 func newWorld(base, head *review.Side) *world {
 	w := &world{
 		base: base, head: head,
-		namespacesBefore: map[place]*corev1.Namespace{},
-		namespacesAfter:  map[place]*corev1.Namespace{},
+		namespacesBefore: map[place]*known{},
+		namespacesAfter:  map[place]*known{},
 		kinds:            map[[2]string]kind{},
 	}
 	w.learn(base, w.namespacesBefore)
@@ -83,7 +79,7 @@ func newWorld(base, head *review.Side) *world {
 }
 
 // learn notes the kinds and Namespaces of a side.
-func (w *world) learn(side *review.Side, namespaces map[place]*corev1.Namespace) {
+func (w *world) learn(side *review.Side, namespaces map[place]*known) {
 	each(side, func(r *review.Rendered) {
 		key := [2]string{r.APIVersion, r.Kind}
 		if _, known := w.kinds[key]; !known {
@@ -99,12 +95,12 @@ func (w *world) learn(side *review.Side, namespaces map[place]*corev1.Namespace)
 }
 
 // namespaceOf is a Namespace as it is in a cluster.
-func namespaceOf(name string, labels, annotations map[string]string) *corev1.Namespace {
+func namespaceOf(name string, labels, annotations map[string]string) *known {
 	if labels == nil {
 		labels = map[string]string{}
 	}
 	labels[corev1.LabelMetadataName] = name
-	return &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels, Annotations: annotations}}
+	return &known{Namespace: &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels, Annotations: annotations}}}
 }
 
 // each visits the objects of a side in a stable order.
@@ -127,14 +123,14 @@ func each(side *review.Side, visit func(*review.Rendered)) {
 // steps is what the operator would do. An object of a Namespace that changes is
 // among them even if it is the same itself: policies select by Namespace.
 func (w *world) steps() []step {
-	type known struct {
+	type former struct {
 		*review.Rendered
 		kept bool
 	}
-	before := map[identity]*known{}
-	var order []*known
+	before := map[identity]*former{}
+	var order []*former
 	each(w.base, func(r *review.Rendered) {
-		k := &known{Rendered: r}
+		k := &former{Rendered: r}
 		before[w.identity(r)] = k
 		order = append(order, k)
 	})
@@ -206,10 +202,11 @@ type request struct {
 	isNamespace bool
 	isSecret    bool
 	// namespace that the object is in, or is; nil for what is cluster-scoped.
-	namespace *corev1.Namespace
+	namespace *known
 
-	versionedOnce *admission.VersionedAttributes
-	asked         *admissionapi.AdmissionRequest
+	// What expressions see of it.
+	object, oldObject, options any
+	asked                      map[string]any
 }
 
 func (w *world) request(s step) *request {
@@ -225,17 +222,18 @@ func (w *world) request(s step) *request {
 	if k.Group == v1alpha1.GroupVersion.Group {
 		owner = v1alpha1.FieldOwnerSource
 	}
-	var options runtime.Object
 	switch s.operation {
 	case admission.Create:
 		out.written = asWritten(s.head, true)
-		object, options = out.written, createOptions[owner]
+		object, out.object, out.options = out.written, out.written.Object, optionsOf("CreateOptions", owner)
 	case admission.Update:
+		before := asWritten(s.base, false)
 		out.written = asWritten(s.head, false)
-		object, old, options = out.written, asWritten(s.base, false), updateOptions[owner]
+		object, out.object, out.options = out.written, out.written.Object, optionsOf("UpdateOptions", owner)
+		old, out.oldObject = before, before.Object
 	default:
 		out.written = asWritten(s.base, false)
-		old, options = out.written, deleteOptions
+		old, out.oldObject, out.options = out.written, out.written.Object, optionsOf("DeleteOptions", "")
 	}
 	// A Namespace is in itself; of other cluster-scoped kinds the model has a
 	// Namespace too, which the object itself has not.
@@ -247,26 +245,22 @@ func (w *world) request(s step) *request {
 		out.namespace = w.namespace(place{r.Cluster, namespace}, s.then)
 	}
 	out.Attributes = admission.NewAttributesRecord(object, old, k.GroupVersionKind, namespace, r.Name, k.resource, "",
-		s.operation, options, false, writer)
+		s.operation, nil, false, writer)
 	return out
 }
 
-var (
-	createOptions = map[string]*metav1.CreateOptions{}
-	updateOptions = map[string]*metav1.UpdateOptions{}
-	deleteOptions = &metav1.DeleteOptions{TypeMeta: metav1.TypeMeta{APIVersion: "meta.k8s.io/v1", Kind: "DeleteOptions"}}
-)
-
-func init() {
-	for _, owner := range []string{v1alpha1.FieldOwnerNamespace, v1alpha1.FieldOwnerSource} {
-		createOptions[owner] = &metav1.CreateOptions{TypeMeta: metav1.TypeMeta{APIVersion: "meta.k8s.io/v1", Kind: "CreateOptions"}, FieldManager: owner}
-		updateOptions[owner] = &metav1.UpdateOptions{TypeMeta: metav1.TypeMeta{APIVersion: "meta.k8s.io/v1", Kind: "UpdateOptions"}, FieldManager: owner}
+// optionsOf is what a request is sent with.
+func optionsOf(kind, owner string) map[string]any {
+	options := map[string]any{"apiVersion": "meta.k8s.io/v1", "kind": kind}
+	if owner != "" {
+		options["fieldManager"] = owner
 	}
+	return options
 }
 
 // namespace as it is when the request comes: of head once it is there, or as it
 // was. One that is not rendered has nothing but its name.
-func (w *world) namespace(at place, then bool) *corev1.Namespace {
+func (w *world) namespace(at place, then bool) *known {
 	first, second := w.namespacesAfter, w.namespacesBefore
 	if then {
 		first, second = second, first
@@ -323,28 +317,4 @@ func standInUID(tenant string) string {
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(tenant)) // cannot fail
 	return fmt.Sprintf("00000000-0000-4000-8000-%012x", h.Sum64()&(1<<48-1))
-}
-
-func (r *request) versioned() *admission.VersionedAttributes {
-	if r.versionedOnce == nil {
-		r.versionedOnce = &admission.VersionedAttributes{
-			Attributes: r.Attributes, VersionedObject: r.GetObject(), VersionedOldObject: r.GetOldObject(), VersionedKind: r.GetKind(),
-		}
-	}
-	return r.versionedOnce
-}
-
-func (r *request) admissionRequest() *admissionapi.AdmissionRequest {
-	if r.asked == nil {
-		r.asked = plugin.CreateAdmissionRequest(r.Attributes, metav1.GroupVersionResource(r.GetResource()), metav1.GroupVersionKind(r.GetKind()))
-	}
-	return r.asked
-}
-
-// namespaceObject is nil for a Namespace itself, as in the API server.
-func (r *request) namespaceObject() *corev1.Namespace {
-	if r.isNamespace {
-		return nil
-	}
-	return plugin.CreateNamespaceObject(r.namespace)
 }
