@@ -215,20 +215,30 @@ func (c *comparison) same(name string, b, h fs.DirEntry) (bool, error) {
 func sameContent(a, b io.Reader) (bool, error) {
 	var left, right [16 << 10]byte
 	for {
-		n, err := io.ReadFull(a, left[:])
-		m, errB := io.ReadFull(b, right[:])
-		if n != m || !bytes.Equal(left[:n], right[:m]) {
+		n, endA, err := piece(a, left[:])
+		if err != nil {
+			return false, err
+		}
+		m, endB, err := piece(b, right[:])
+		if err != nil {
+			return false, err
+		}
+		if !bytes.Equal(left[:n], right[:m]) {
 			return false, nil
 		}
-		for _, err := range []error{err, errB} {
-			if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
-				return false, err
-			}
-		}
-		if err != nil || errB != nil {
+		if endA || endB {
 			return true, nil
 		}
 	}
+}
+
+// piece fills a buffer, or what of it there is left to read.
+func piece(r io.Reader, buffer []byte) (n int, end bool, err error) {
+	n, err = io.ReadFull(r, buffer)
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return n, true, nil
+	}
+	return n, false, err
 }
 
 func isDir(e fs.DirEntry) bool { return e != nil && e.IsDir() }

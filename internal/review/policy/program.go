@@ -169,6 +169,9 @@ func (r *run) decide(ctx context.Context) []decision {
 	if err != nil {
 		return r.failed(err)
 	}
+	if allTrue(results) && left >= r.mostForMessages() {
+		return r.annotate(ctx)
+	}
 	texts, _, messageErr := r.eval(ctx, r.messages, r.namespaceObject(), left)
 	outOfBudget := errors.Is(messageErr, apiservercel.ErrInternal) || errors.Is(messageErr, apiservercel.ErrOutOfBudget)
 
@@ -188,6 +191,22 @@ func (r *run) decide(ctx context.Context) []decision {
 		}
 	}
 	return append(decisions, r.annotate(ctx)...)
+}
+
+func allTrue(results []plugin.EvaluationResult) bool {
+	for _, result := range results {
+		if result.Error != nil || result.EvalResult != celtypes.True {
+			return false
+		}
+	}
+	return true
+}
+
+// mostForMessages is what all messages can cost at most. The API server evaluates
+// messages that nobody needs too, and refuses a request when the budget does not
+// suffice for them. Where it suffices whatever they cost, they are left out.
+func (p *policy) mostForMessages() int64 {
+	return int64(len(p.messages)+len(p.Spec.Variables)) * celconfig.PerCallLimit
 }
 
 // meetsConditions is the API server's matchconditions.Matcher.Match: one condition
