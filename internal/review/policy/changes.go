@@ -18,15 +18,19 @@ import (
 // whatever its author wrote.
 const mostNamed = 50
 
+// mostParsed bounds the bytes that are parsed to name what is in those files.
+const mostParsed = 4 << 20
+
 // changes shows what would change below policies/: it does not hold before it is
 // merged, so nothing else of the report shows it.
-func changes(base, head fs.FS) ([]review.Finding, error) {
+func changes(base, head fs.FS, rules *set) ([]review.Finding, error) {
 	changed, err := files.Changed(base, head, directory)
 	if err != nil {
 		return nil, fmt.Errorf("cannot compare the policies of base and head: %w", err)
 	}
 	changed = slices.DeleteFunc(changed, func(c files.Change) bool { return path.Ext(c.Path) == ".md" })
 	var findings []review.Finding
+	left := mostParsed
 	for i, c := range changed {
 		if i == mostNamed {
 			rest := review.Finding{
@@ -40,15 +44,16 @@ func changes(base, head fs.FS) ([]review.Finding, error) {
 			findings = append(findings, rest)
 			break
 		}
-		findings = append(findings, changeOf(base, head, c))
+		findings = append(findings, changeOf(base, head, rules, c, &left))
 	}
 	return findings, nil
 }
 
-// changeOf is one changed file. A policy that is added can only refuse more; every
+// changeOf is one changed file. A policy of a new name can only refuse more; every
 // other change may refuse less.
-func changeOf(base, head fs.FS, c files.Change) review.Finding {
-	before, after := identities(base, c.Path), identities(head, c.Path)
+func changeOf(base, head fs.FS, rules *set, c files.Change, left *int) review.Finding {
+	before, _ := identities(base, c.Path, left)
+	after, complete := identities(head, c.Path, left)
 	f := review.Finding{Risk: review.High, Category: review.PolicyChanged, Place: review.Place{File: c.Path}}
 
 	var names []string
@@ -80,7 +85,7 @@ func changeOf(base, head fs.FS, c files.Change) review.Finding {
 		f.Details = atMost(names)
 	}
 	f.Details = append(f.Details, "The policies of base are evaluated here; this change of them holds once it is merged.")
-	if c.Action == review.Created && len(after) > 0 && onlyRefuses(after) {
+	if c.Action == review.Created && complete && rules.canOnlyGrow(after) {
 		f.Risk = review.Medium
 	}
 	return f
@@ -94,38 +99,49 @@ type written struct {
 }
 
 // identities names the policies of a file by "<kind> <name>". The file may be of
-// head, so it is parsed and never expanded.
-func identities(side fs.FS, file string) map[string]written {
-	found := map[string]written{}
-	data, err := files.Read(side, file, maxFileBytes)
-	if err != nil || !isYAML(file) || isKustomization(path.Base(file)) {
-		return found
+// head, so it is parsed and never expanded, and no more of it than is left to be.
+func identities(side fs.FS, file string, left *int) (found map[string]written, complete bool) {
+	found = map[string]written{}
+	if !isYAML(file) || isKustomization(path.Base(file)) {
+		return found, false
 	}
-	for _, d := range documents(data) {
+	data, err := files.Read(side, file, maxFileBytes)
+	if *left -= len(data); err != nil || *left < 0 {
+		return found, false
+	}
+	docs := documents(data)
+	complete = len(docs) <= maxDocuments
+	for _, d := range docs[:min(maxDocuments, len(docs))] {
 		var node yaml.Node
 		if err := yaml.Unmarshal(d.text, &node); err != nil || len(node.Content) == 0 {
+			complete = false
 			continue
 		}
 		root := node.Content[0]
 		gvk := schema.FromAPIVersionAndKind(scalar(root, "apiVersion"), scalar(root, "kind"))
 		name := scalar(value(root, "metadata"), "name")
 		if gvk.Kind == "" || name == "" {
+			complete = false
 			continue
 		}
-		found[inert(gvk.Kind)+" "+inert(name)] = written{kind: gvk, text: strings.TrimSpace(string(d.text)), line: d.line}
+		found[title(gvk.Kind, name)] = written{kind: gvk, text: strings.TrimSpace(string(d.text)), line: d.line}
 	}
-	return found
+	return found, complete
 }
 
-// onlyRefuses is whether all that a file holds can make nothing allowed that was
-// refused: no exceptions, and nothing that others take parameters from.
-func onlyRefuses(all map[string]written) bool {
-	for _, w := range all {
-		if !isPolicy(w.kind) || strings.Contains(w.kind.Kind, "Exception") || strings.Contains(w.kind.Kind, "Mutating") {
+// title is what an object is called here.
+func title(kind, name string) string { return inert(kind) + " " + inert(name) }
+
+// canOnlyGrow is whether nothing that is refused would be allowed with these: they
+// are ValidatingAdmissionPolicies and bindings, and take the place of none.
+func (s *set) canOnlyGrow(all map[string]written) bool {
+	for name, w := range all {
+		kind := w.kind.Kind == kindPolicy || w.kind.Kind == kindBinding
+		if w.kind.Group != admissionGroup || !kind || s.names[name] {
 			return false
 		}
 	}
-	return true
+	return len(all) > 0
 }
 
 // inert keeps what an author named something from being long or of many lines.

@@ -33,14 +33,21 @@ const (
 	maxFiles     = 5_000
 	maxBytes     = 32 << 20
 	maxFileBytes = 1 << 20
+	maxDocuments = 1_000 // of one file
 	maxDepth     = 32
 )
 
-const admissionGroup = "admissionregistration.k8s.io"
+const (
+	admissionGroup = "admissionregistration.k8s.io"
+	kindPolicy     = "ValidatingAdmissionPolicy"
+	kindBinding    = "ValidatingAdmissionPolicyBinding"
+)
 
 // set is the policies of a repository, and what they need.
 type set struct {
 	policies []*policy
+	// names of all policies and bindings, in force or not: "<kind> <name>".
+	names map[string]bool
 	// params are all other objects that are beside the policies.
 	params []*unstructured.Unstructured
 	// notes are what is there and is not evaluated.
@@ -141,7 +148,12 @@ func (l *loader) file(name string) error {
 	if l.count, l.bytes = l.count+1, l.bytes+len(data); l.count > maxFiles || l.bytes > maxBytes {
 		return fmt.Errorf("%s: has more than %d files or %d MiB; take out what is no policy", directory, maxFiles, maxBytes>>20)
 	}
-	for _, d := range documents(data) {
+	docs := documents(data)
+	if len(docs) > maxDocuments {
+		l.unread(at, fmt.Errorf("it has more than %d documents; split it", maxDocuments))
+		return nil
+	}
+	for _, d := range docs {
 		at.Line = d.line
 		o, err := decode(d.text)
 		if err != nil {
@@ -160,6 +172,7 @@ type document struct {
 }
 
 // documents splits a file at its "---" lines, and leaves out those without content.
+// Of more than maxDocuments it returns one too many.
 func documents(data []byte) []document {
 	var docs []document
 	current, begun := document{}, false
@@ -170,6 +183,9 @@ func documents(data []byte) []document {
 		current, begun = document{}, false
 	}
 	for i, line := range bytes.SplitAfter(data, []byte("\n")) {
+		if len(docs) > maxDocuments {
+			return docs
+		}
 		text := bytes.TrimSpace(line)
 		if bytes.HasPrefix(line, []byte("---")) && (len(text) == 3 || text[3] == ' ' || text[3] == '\t') {
 			end()
@@ -213,7 +229,7 @@ func (l *loader) object(o *unstructured.Unstructured, at review.Place) {
 	}
 	gvk := o.GroupVersionKind()
 	switch {
-	case gvk.Group == admissionGroup && gvk.Kind == "ValidatingAdmissionPolicy":
+	case gvk.Group == admissionGroup && gvk.Kind == kindPolicy:
 		p := &policy{place: at}
 		if err := fromObject(o, &p.ValidatingAdmissionPolicy); err != nil {
 			l.unread(at, err)
@@ -224,7 +240,7 @@ func (l *loader) object(o *unstructured.Unstructured, at review.Place) {
 			return
 		}
 		l.policies[p.Name] = p
-	case gvk.Group == admissionGroup && gvk.Kind == "ValidatingAdmissionPolicyBinding":
+	case gvk.Group == admissionGroup && gvk.Kind == kindBinding:
 		b := &binding{place: at}
 		if err := fromObject(o, &b.ValidatingAdmissionPolicyBinding); err != nil {
 			l.unread(at, err)
@@ -261,11 +277,6 @@ func engineOf(gvk schema.GroupVersionKind) string {
 	return ""
 }
 
-// isPolicy is whether a kind decides on what is admitted.
-func isPolicy(gvk schema.GroupVersionKind) bool {
-	return gvk.Group == admissionGroup || engineOf(gvk) != ""
-}
-
 func fromObject(o *unstructured.Unstructured, into any) error {
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(o.Object, into); err != nil {
 		return fmt.Errorf("%s %q: %s", o.GetKind(), o.GetName(), oneLine(err.Error()))
@@ -288,8 +299,12 @@ func (l *loader) unread(at review.Place, err error) {
 const mostListed = 20
 
 func (l *loader) set() *set {
-	s := &set{params: l.params, notes: l.notes}
+	s := &set{params: l.params, notes: l.notes, names: map[string]bool{}}
+	for name := range l.policies {
+		s.names[title(kindPolicy, name)] = true
+	}
 	for _, b := range l.bindings {
+		s.names[title(kindBinding, b.Name)] = true
 		if p := l.policies[b.Spec.PolicyName]; p != nil {
 			p.bindings = append(p.bindings, b)
 		}

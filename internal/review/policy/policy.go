@@ -52,11 +52,11 @@ var ErrTooExpensive = errors.New("the policies take too long on the objects of t
 // Evaluate fills report.Violations, and adds findings on policies to
 // report.Findings.
 func Evaluate(ctx context.Context, base, head *review.Side, report *review.Report) error {
-	changed, err := changes(base.Files, head.Files)
+	rules, err := load(base.Files)
 	if err != nil {
 		return err
 	}
-	rules, err := load(base.Files)
+	changed, err := changes(base.Files, head.Files, rules)
 	if err != nil {
 		return err
 	}

@@ -251,6 +251,10 @@ func TestAPolicyOfTheHeadIsShownAndHasNoEffect(t *testing.T) {
 			policies("p.yaml", bound(small, deny)), policies("p.yaml", bound(small, "validationActions: [Warn]")),
 			[]string{"high PolicyChanged: Policies change: ValidatingAdmissionPolicyBinding b changes"}, 1,
 		},
+		"replaced from another file": {
+			policies("p.yaml", bound(small, deny)), policies("p.yaml", bound(small, deny), "z.yaml", bound(`validations: [{expression: "true"}]`, deny)),
+			[]string{"high PolicyChanged: Policies change: ValidatingAdmissionPolicy p is new, ValidatingAdmissionPolicyBinding b is new"}, 1,
+		},
 		"an exception": {
 			policies(), policies("e.yaml", "{apiVersion: kyverno.io/v2, kind: PolicyException, metadata: {name: e}}"),
 			[]string{"high PolicyChanged: Policies change: PolicyException e is new"}, 0,
@@ -389,7 +393,7 @@ func FuzzLoad(f *testing.F) {
 				t.Errorf("policy %q is in force and cannot be", p.Name)
 			}
 		}
-		found, err := changes(policies(), files)
+		found, err := changes(policies(), files, s)
 		if err != nil {
 			t.Fatal(err)
 		}
