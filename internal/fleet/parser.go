@@ -20,6 +20,10 @@ import (
 // Parser reads fleets. It remembers the directories of the last one by their
 // content, so that only what changed is read again.
 type Parser struct {
+	// Store, where it is set, remembers across processes what directories without
+	// errors hold. It must be one that only this very program writes to.
+	Store Store
+
 	mu      sync.Mutex
 	read    map[string]*directory
 	checked map[string]*checked
@@ -144,8 +148,7 @@ func (p *Parser) directories(tree Tree, groups map[string][]string) map[string]*
 				for _, file := range files {
 					content[file] = tree[file]
 				}
-				dir = readDirectory(name, content)
-				dir.hash = hash
+				dir = p.readDirectory(name, content, hash)
 			}
 			mu.Lock()
 			defer mu.Unlock()
