@@ -1,6 +1,7 @@
 package repository
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -20,13 +21,11 @@ import (
 
 // Bounds on what is read of a revision, whoever asks.
 const (
-	// MaxFileBytes bounds a file that is opened.
+	// MaxFileBytes bounds a file that is read, and the list of one directory.
 	MaxFileBytes = 8 << 20
 	// maxEntries bounds what is listed of one file system: trees can hold one another
 	// so often that a walk would never end.
 	maxEntries = 5_000_000
-	// maxTreeBytes bounds one directory of a commit.
-	maxTreeBytes = 64 << 20
 	// maxLink bounds the target of a symbolic link.
 	maxLink = 4096
 )
@@ -72,13 +71,15 @@ func (o *objects) tree(hash plumbing.Hash) ([]treeEntry, error) {
 	if entries, ok := o.trees[hash]; ok {
 		return entries, nil
 	}
-	if size, err := o.storer.EncodedObjectSize(hash); err != nil {
-		return nil, err
-	} else if size > maxTreeBytes {
-		return nil, fmt.Errorf("a directory of %d MiB is too large to read", size>>20)
-	}
-	tree, err := object.GetTree(o.storer, hash)
+	encoded, err := o.storer.EncodedObject(plumbing.TreeObject, hash)
 	if err != nil {
+		return nil, err
+	}
+	if encoded.Size() > MaxFileBytes {
+		return nil, fmt.Errorf("a directory whose list takes %d MiB is too large to read", encoded.Size()>>20)
+	}
+	var tree object.Tree
+	if err := tree.Decode(encoded); err != nil {
 		return nil, err
 	}
 	entries := make([]treeEntry, 0, len(tree.Entries))
@@ -98,33 +99,25 @@ func (o *objects) tree(hash plumbing.Hash) ([]treeEntry, error) {
 	return entries, nil
 }
 
-func (o *objects) size(hash plumbing.Hash) (int64, error) {
+// object reads a file. The content of one above MaxFileBytes is left in the
+// database: see Open.
+func (o *objects) object(hash plumbing.Hash) (plumbing.EncodedObject, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.storer.EncodedObjectSize(hash)
+	return o.storer.EncodedObject(plumbing.BlobObject, hash)
 }
 
-// blob reads a file of at most so many bytes.
-func (o *objects) blob(hash plumbing.Hash, limit int64) ([]byte, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	size, err := o.storer.EncodedObjectSize(hash)
-	if err != nil {
-		return nil, err
-	}
-	if size > limit {
-		return nil, fmt.Errorf("it is %d bytes large, more than %d", size, limit)
-	}
-	blob, err := o.storer.EncodedObject(plumbing.BlobObject, hash)
-	if err != nil {
-		return nil, err
+// contentOf is what a file of at most so many bytes holds.
+func contentOf(blob plumbing.EncodedObject, limit int64) ([]byte, error) {
+	if blob.Size() > limit {
+		return nil, fmt.Errorf("it is %d bytes large, more than %d", blob.Size(), limit)
 	}
 	reader, err := blob.Reader()
 	if err != nil {
 		return nil, err
 	}
 	defer reader.Close()
-	data := make([]byte, size)
+	data := make([]byte, blob.Size())
 	if _, err := io.ReadFull(reader, data); err != nil {
 		return nil, err
 	}
@@ -178,10 +171,12 @@ func (f *commitFS) Open(name string) (fs.File, error) {
 	case !mode.IsRegular():
 		return nil, &fs.PathError{Op: "open", Path: name, Err: errors.New("is not a file")}
 	}
-	if _, err := n.Info(); err != nil {
+	blob, err := f.object(n.entry.hash)
+	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
 	}
-	return &openFile{node: n, path: name}, nil
+	n.bytes = blob.Size()
+	return &openFile{node: n, path: name, blob: blob}, nil
 }
 
 // ReadDir implements fs.ReadDirFS.
@@ -220,7 +215,11 @@ func (f *commitFS) ReadLink(name string) (string, error) {
 	if n.Type()&fs.ModeSymlink == 0 {
 		return "", &fs.PathError{Op: "readlink", Path: name, Err: fs.ErrInvalid}
 	}
-	target, err := f.blob(n.entry.hash, maxLink)
+	var target []byte
+	blob, err := f.object(n.entry.hash)
+	if err == nil {
+		target, err = contentOf(blob, maxLink)
+	}
 	if err != nil {
 		return "", &fs.PathError{Op: "readlink", Path: name, Err: err}
 	}
@@ -256,11 +255,11 @@ func (n *node) Sys() any           { return nil }
 // Info looks up the size.
 func (n *node) Info() (fs.FileInfo, error) {
 	if n.Type().IsRegular() && n.bytes == 0 {
-		size, err := n.files.size(n.entry.hash)
+		blob, err := n.files.object(n.entry.hash)
 		if err != nil {
 			return nil, err
 		}
-		n.bytes = size
+		n.bytes = blob.Size()
 	}
 	return n, nil
 }
@@ -278,11 +277,11 @@ func (n *node) Mode() fs.FileMode {
 	}
 }
 
-// openFile reads its content when it is first asked for: most are only counted.
 type openFile struct {
 	*node
 	path    string
-	content *strings.Reader
+	blob    plumbing.EncodedObject
+	content *bytes.Reader
 }
 
 func (o *openFile) Stat() (fs.FileInfo, error) { return o.node, nil }
@@ -290,11 +289,11 @@ func (o *openFile) Close() error               { return nil }
 
 func (o *openFile) Read(p []byte) (int, error) {
 	if o.content == nil {
-		data, err := o.files.blob(o.entry.hash, MaxFileBytes)
+		data, err := contentOf(o.blob, MaxFileBytes)
 		if err != nil {
 			return 0, &fs.PathError{Op: "read", Path: o.path, Err: err}
 		}
-		o.content = strings.NewReader(string(data))
+		o.content = bytes.NewReader(data)
 	}
 	return o.content.Read(p)
 }

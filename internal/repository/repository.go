@@ -19,14 +19,17 @@ import (
 
 	"github.com/go-git/go-git/v5"
 	"github.com/go-git/go-git/v5/plumbing"
+	"github.com/go-git/go-git/v5/plumbing/cache"
 	"github.com/go-git/go-git/v5/plumbing/object"
 	"github.com/go-git/go-git/v5/plumbing/storer"
+	"github.com/go-git/go-git/v5/storage/filesystem"
 )
 
 // Repository is a repository on disk. It is not safe for concurrent use, but the
 // file systems it returns are.
 type Repository struct {
 	git     *git.Repository
+	storage *filesystem.Storage
 	objects *objects
 	dir     string // of the working tree, "" for a bare repository
 }
@@ -50,15 +53,34 @@ func Open(path string) (*Repository, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot open the Git repository at %q: %w", path, err)
 	}
-	r := &Repository{git: repo, objects: &objects{storer: repo.Storer, trees: map[plumbing.Hash][]treeEntry{}}}
+	r := &Repository{}
 	if tree, err := repo.Worktree(); err == nil {
 		r.dir = tree.Filesystem.Root()
 	}
+	// Large objects are not to be read before their size is known, and packs are not
+	// to be opened for each object; PlainOpen has no option for either.
+	if stored, ok := repo.Storer.(*filesystem.Storage); ok {
+		r.storage = filesystem.NewStorageWithOptions(stored.Filesystem(), cache.NewObjectLRUDefault(),
+			filesystem.Options{LargeObjectThreshold: MaxFileBytes, KeepDescriptors: true})
+		if repo, err = git.Open(r.storage, nil); err != nil {
+			return nil, fmt.Errorf("cannot open the Git repository at %q: %w", path, err)
+		}
+	}
+	r.git = repo
+	r.objects = &objects{storer: repo.Storer, trees: map[plumbing.Hash][]treeEntry{}}
 	return r, nil
 }
 
 // openBare opens a bare repository, which has no .git to be found by.
 func openBare(path string) (*git.Repository, error) { return git.PlainOpen(path) }
+
+// Close lets go of the files of the object database.
+func (r *Repository) Close() error {
+	if r.storage == nil {
+		return nil
+	}
+	return r.storage.Close()
+}
 
 // Dir is the root of the working tree; "" for a bare repository.
 func (r *Repository) Dir() string { return r.dir }

@@ -114,6 +114,7 @@ func run(ctx context.Context, o *Options) error {
 	if err != nil {
 		return cli.Usage("name a directory in the fleet repository: --repo ~/fleet", "%w", err)
 	}
+	defer repo.Close()
 	base, head, closer, err := o.sources(repo)
 	if err != nil {
 		return usage(err)

@@ -208,8 +208,8 @@ func (d *differ) compareUnordered(a at, old, now []any) any {
 	return listOrNil(same)
 }
 
-// nearest is the index in candidates of the item that has most fields in common,
-// or -1 where none has any.
+// nearest is the index in candidates of the item that has most in common: fields
+// that are the same, then fields that are there. It is -1 where none has any.
 func (d *differ) nearest(a at, item any, items []any, candidates []int) int {
 	best, most := -1, 0
 	fields := item.(map[string]any)
@@ -217,7 +217,11 @@ func (d *differ) nearest(a at, item any, items []any, candidates []int) int {
 		other := items[candidate].(map[string]any)
 		common := 0
 		for k, v := range fields {
-			if w, ok := other[k]; ok && d.same(a.field(k), v, w) {
+			w, ok := other[k]
+			switch {
+			case ok && d.same(a.field(k), v, w):
+				common += 1 + len(fields)
+			case ok:
 				common++
 			}
 		}

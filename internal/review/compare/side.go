@@ -142,32 +142,46 @@ func fill(ctx context.Context, o Options, base, head *review.Side) error {
 	}
 	var work errgroup.Group
 	work.SetLimit(runtime.GOMAXPROCS(0))
-	for _, side := range []*review.Side{base, head} {
+	results := map[string][2]*render.TenantResult{}
+	for i, side := range []*review.Side{base, head} {
 		for _, t := range side.Result.Tenants {
 			if same[t.Name] || o.Tenant != "" && t.Name != o.Tenant {
 				continue
 			}
-			tenant := &review.Tenant{Name: t.Name, Tenant: t.Tenant, Errors: t.Errors}
-			side.Tenants[t.Name] = tenant
-			work.Go(func() error {
-				for _, placed := range t.All() {
-					if o.Cluster == nil || placed.Cluster == *o.Cluster {
-						tenant.Objects = append(tenant.Objects, rendered(side.Path, t.Name, placed))
-					}
-				}
-				return ctx.Err()
-			})
+			side.Tenants[t.Name] = &review.Tenant{Name: t.Name, Tenant: t.Tenant, Errors: t.Errors}
+			both := results[t.Name]
+			both[i] = t
+			results[t.Name] = both
 		}
 	}
-	if err := work.Wait(); err != nil {
-		return err
+	for name, both := range results {
+		old, now := base.Tenants[name], head.Tenants[name]
+		work.Go(func() error {
+			if old != nil {
+				old.Objects = objectsOf(both[0], base.Path, o.Cluster)
+			}
+			if now != nil {
+				now.Objects = objectsOf(both[1], head.Path, o.Cluster)
+			}
+			if old != nil && now != nil {
+				share(old.Objects, now.Objects)
+			}
+			return ctx.Err()
+		})
 	}
-	for name, t := range head.Tenants {
-		if old := base.Tenants[name]; old != nil {
-			share(old.Objects, t.Objects)
+	return work.Wait()
+}
+
+// objectsOf is all that is rendered of a tenant, on one cluster or on each.
+func objectsOf(t *render.TenantResult, folder string, cluster *string) []review.Rendered {
+	all := t.All()
+	out := make([]review.Rendered, 0, len(all))
+	for _, placed := range all {
+		if cluster == nil || placed.Cluster == *cluster {
+			out = append(out, rendered(folder, t.Name, placed))
 		}
 	}
-	return nil
+	return out
 }
 
 // share lets both sides hold one copy of what is the same, down to its place.
