@@ -126,9 +126,9 @@ func contentOf(blob plumbing.EncodedObject, limit int64) ([]byte, error) {
 
 // find walks down to a path.
 func (f *commitFS) find(op, name string) (*node, error) {
-	fail := func(err error) (*node, error) { return nil, &fs.PathError{Op: op, Path: name, Err: err} }
+	fail := func(err error) error { return &fs.PathError{Op: op, Path: name, Err: err} }
 	if !fs.ValidPath(name) {
-		return fail(fs.ErrInvalid)
+		return nil, fail(fs.ErrInvalid)
 	}
 	at := &node{files: f, entry: treeEntry{name: ".", mode: filemode.Dir, hash: f.root}}
 	if name == "." {
@@ -136,15 +136,15 @@ func (f *commitFS) find(op, name string) (*node, error) {
 	}
 	for part := range strings.SplitSeq(name, "/") {
 		if !at.IsDir() {
-			return fail(fs.ErrNotExist)
+			return nil, fail(fs.ErrNotExist)
 		}
 		entries, err := f.tree(at.entry.hash)
 		if err != nil {
-			return fail(err)
+			return nil, fail(err)
 		}
 		i, ok := slices.BinarySearchFunc(entries, part, func(e treeEntry, name string) int { return strings.Compare(e.name, name) })
 		if !ok {
-			return fail(fs.ErrNotExist)
+			return nil, fail(fs.ErrNotExist)
 		}
 		at = &node{files: f, entry: entries[i]}
 	}
