@@ -23,6 +23,9 @@ const (
 	ExitCluster = 3
 	// ExitNotFound: the cluster answered that there is no such object.
 	ExitNotFound = 4
+	// ExitRefused: what was compared has errors of its own, or an admission policy
+	// would newly refuse it.
+	ExitRefused = 5
 	// ExitInterrupted: Ctrl-C, as shells have it: 128 and the number of the signal.
 	ExitInterrupted = 130
 )
@@ -30,10 +33,11 @@ const (
 // ExitCodes is the table of exit codes for the help of aether.
 const ExitCodes = `Exit codes:
     0  done, and nothing is wrong
-    1  the fleet has errors, or what was asked about is not ready
+    1  the fleet has errors, what was asked about is not ready, or there are changes
     2  the command cannot be run as written: a flag, an argument, a path
     3  the cluster could not be asked: no answer, no permission, no Aether in it
     4  there is no such object in the cluster
+    5  the change has errors, or a policy would refuse it
   130  interrupted`
 
 // Error is how a command fails.

@@ -22,6 +22,10 @@ import (
 // Parser reads fleets. It remembers the directories of the last one by their
 // content, so that only what changed is read again.
 type Parser struct {
+	// Store, where it is set, remembers across processes what directories without
+	// errors hold. It must be one that only this very program writes to.
+	Store Store
+
 	mu      sync.Mutex
 	read    map[string]*directory
 	checked map[string]*checked
@@ -188,8 +192,7 @@ func (p *Parser) directories(tree Tree, groups map[string]*group) map[string]*di
 	work.SetLimit(runtime.GOMAXPROCS(0))
 	for name, files := range changed {
 		work.Go(func() error {
-			dir := readDirectory(name, files)
-			dir.hash = hashOf(files)
+			dir := p.readDirectory(name, files, hashOf(files))
 			mu.Lock()
 			defer mu.Unlock()
 			out[name] = dir

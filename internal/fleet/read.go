@@ -28,14 +28,26 @@ func ReadDir(dir string) (Tree, error) {
 	}
 	defer root.Close()
 
+	tree, err := ReadFS(root.FS())
+	if err != nil {
+		return nil, fmt.Errorf("cannot read fleet directory %s: %w", dir, err)
+	}
+	return tree, nil
+}
+
+// ReadFS reads the fleet directory that fsys has as its root, by the rules of
+// ReadDir. A file is opened only when its content is kept.
+func ReadFS(fsys fs.FS) (Tree, error) {
 	c := newCollector(nil)
-	fsys := root.FS()
-	err = fs.WalkDir(fsys, ".", func(name string, entry fs.DirEntry, err error) error {
-		switch {
-		case err != nil:
+	entries := 0
+	err := fs.WalkDir(fsys, ".", func(name string, entry fs.DirEntry, err error) error {
+		if err != nil || name == "." {
 			return err
-		case name == ".":
-			return nil
+		}
+		if entries++; entries > MaxArchiveEntries {
+			return fmt.Errorf("it has more than %d entries", MaxArchiveEntries)
+		}
+		switch {
 		case entry.IsDir():
 			if hidden(name) {
 				return fs.SkipDir
@@ -50,19 +62,10 @@ func ReadDir(dir string) (Tree, error) {
 		case !entry.Type().IsRegular():
 			return c.add(name, File{Refused: "is not a regular file; remove it"})
 		}
-		file, err := fsys.Open(name)
-		if err != nil {
-			return err
-		}
-		defer file.Close()
-		info, err := file.Stat()
-		if err != nil {
-			return err
-		}
-		return c.read(name, info.Size(), file)
+		return c.open(name, fsys)
 	})
 	if err != nil {
-		return nil, fmt.Errorf("cannot read fleet directory %s: %w", dir, err)
+		return nil, err
 	}
 	return c.tree, nil
 }
@@ -82,11 +85,11 @@ func ReadTarGz(r io.Reader, below string, last Tree) (Tree, error) {
 
 	below = path.Clean(strings.TrimPrefix(below, "/"))
 	limited := &limitedReader{r: unzipped, left: MaxArchiveBytes}
-	archive := newEntries(limited)
+	archive := tar.NewReader(limited)
 	c := newCollector(last)
 	seen := map[string]bool{} // but for what is in the tree
 	for entries := 0; ; entries++ {
-		header, err := archive.next()
+		header, err := archive.Next()
 		if errors.Is(err, io.EOF) {
 			break
 		}
@@ -180,9 +183,31 @@ func (c *collector) entry(name string, header *tar.Header, content io.Reader) er
 	}
 }
 
+// open adds a regular file of a file system.
+func (c *collector) open(name string, fsys fs.FS) error {
+	if !kept(name) {
+		return c.add(name, File{})
+	}
+	file, err := fsys.Open(name)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return err
+	}
+	return c.read(name, info.Size(), file)
+}
+
+// kept says whether Parse could need a file's content.
+func kept(name string) bool {
+	return isText(name) && !hidden(path.Base(name)) && strings.Contains(name, "/")
+}
+
 // read adds a regular file: with its content where Parse could need it.
 func (c *collector) read(name string, size int64, content io.Reader) error {
-	if !isText(name) || hidden(path.Base(name)) || !strings.Contains(name, "/") {
+	if !kept(name) {
 		return c.add(name, File{})
 	}
 	if size > MaxFileBytes {
@@ -296,4 +321,14 @@ func (l *limitedReader) Read(p []byte) (int, error) {
 
 func inMiB(bytes int64) string {
 	return fmt.Sprintf("%d MiB", (bytes+(1<<20)-1)>>20)
+}
+
+// shown says whether a text is printable ASCII.
+func shown(text string) bool {
+	for i := range len(text) {
+		if c := text[i]; c < ' ' || c > '~' {
+			return false
+		}
+	}
+	return true
 }

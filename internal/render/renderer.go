@@ -4,9 +4,11 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	goruntime "runtime"
 	"slices"
 	"strings"
 
+	"golang.org/x/sync/errgroup"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -47,13 +49,18 @@ type Options struct {
 	// Cluster that children are rendered for; "" is the one that the fleet is
 	// reconciled in.
 	Cluster string
+	// Store, where it is set, remembers across processes: what directories hold, and
+	// the digests of tenants. It must be one that only this very program writes to.
+	Store fleet.Store
 }
 
 // New returns a Renderer that remembers nothing yet.
 func New(options Options) *Renderer {
+	parser := fleet.NewParser()
+	parser.Store = options.Store
 	return &Renderer{
 		options:  options,
-		parser:   fleet.NewParser(),
+		parser:   parser,
 		bases:    map[baseKey]*compiled{},
 		profiles: map[string]*profile{},
 		tenants:  map[string]*TenantResult{},
@@ -82,6 +89,10 @@ type TenantResult struct {
 	// Children renders the objects of the namespaces that are placed on
 	// Options.Cluster, as Template.Render does. They are not kept.
 	Children func() []*unstructured.Unstructured
+	// All renders all that the digest covers: Objects, then for each namespace its
+	// children on each cluster that it is placed on. They are not kept. It may be
+	// called concurrently, also with that of other tenants.
+	All func() []Placed
 	// Digest covers the objects, and the children on every cluster.
 	Digest string
 	// Key stands for all that the tenant was rendered from: equal keys of one
@@ -160,6 +171,15 @@ func (t *TenantResult) Objects() []*unstructured.Unstructured {
 	return objects
 }
 
+// Placed is an object and the cluster that it is for.
+type Placed struct {
+	*unstructured.Unstructured
+	// Cluster is "" for the one that the fleet is reconciled in.
+	Cluster string
+	// At is where it, or the TenantNamespace that it is made for, is written.
+	At fleet.Position
+}
+
 // Render reads and renders a tree. incumbents are the prefixes of tenants that are
 // already applied; see fleet.Parser.
 func (r *Renderer) Render(tree fleet.Tree, incumbents map[string]string) *Result {
@@ -169,22 +189,32 @@ func (r *Renderer) Render(tree fleet.Tree, incumbents map[string]string) *Result
 	out.Platform = platformObjects(&read)
 	profiles := r.compileProfiles(&read)
 
-	tenants, keys := map[string]*TenantResult{}, map[string]string{}
-	for _, t := range read.Tenants {
-		key := keyOf(t, profiles)
-		result := r.tenants[t.Name]
-		if result != nil && r.keys[t.Name] == key {
-			kept := *result
-			kept.Tenant, kept.Changed = t, false
-			result = &kept
-		} else {
-			result = r.tenant(t, profiles)
-			result.Key = key
-		}
-		tenants[t.Name], keys[t.Name] = result, key
-		out.Tenants = append(out.Tenants, result)
+	out.Tenants = make([]*TenantResult, len(read.Tenants))
+	keysOf := make([]string, len(read.Tenants))
+	var work errgroup.Group
+	work.SetLimit(goruntime.GOMAXPROCS(0))
+	for i, t := range read.Tenants {
+		work.Go(func() error {
+			key := keyOf(t, profiles)
+			result := r.tenants[t.Name]
+			if result != nil && r.keys[t.Name] == key {
+				kept := *result
+				kept.Tenant, kept.Changed = t, false
+				result = &kept
+			} else {
+				result = r.tenant(t, profiles, key)
+				result.Key = key
+			}
+			out.Tenants[i], keysOf[i] = result, key
+			return nil
+		})
 	}
-	r.tenants, r.keys = tenants, keys
+	_ = work.Wait() // none fails
+
+	r.tenants, r.keys = make(map[string]*TenantResult, len(out.Tenants)), make(map[string]string, len(out.Tenants))
+	for i, t := range out.Tenants {
+		r.tenants[t.Name], r.keys[t.Name] = t, keysOf[i]
+	}
 	out.Digest = digestOfTenants(out.Tenants)
 	return out
 }
@@ -286,23 +316,57 @@ func keyOf(t *fleet.Tenant, profiles map[string]*profile) string {
 	return digestOf(parts...)
 }
 
-// tenant renders one tenant anew.
-func (r *Renderer) tenant(t *fleet.Tenant, profiles map[string]*profile) *TenantResult {
-	out := &TenantResult{
+// tenant renders one tenant anew. A panic is this tenant's error, and nobody
+// else's: specs reach many lines of other people's code.
+func (r *Renderer) tenant(t *fleet.Tenant, profiles map[string]*profile, key string) (out *TenantResult) {
+	empty := TenantResult{
 		Tenant:   t,
 		Changed:  true,
 		Errors:   slices.Clone(t.Errors),
 		Children: func() []*unstructured.Unstructured { return nil },
+		All:      func() []Placed { return nil },
 	}
+	defer func() {
+		if p := recover(); p != nil {
+			failed := empty
+			failed.Errors = append(failed.Errors, &fleet.Error{Position: fleet.Position{File: t.Name}, Tenant: t.Name,
+				Message: fmt.Sprintf("cannot be rendered: %v; report this as a bug", p)})
+			out = &failed
+		}
+	}()
 	if len(t.Errors) > 0 || t.Object == nil {
-		return out
+		return &empty
 	}
 
 	objects, err := tenantObjects(t)
 	if err != nil {
-		out.Errors = append(out.Errors, &fleet.Error{Position: t.Object.Position, Tenant: t.Name, Message: err.Error()})
-		return out
+		empty.Errors = append(empty.Errors, &fleet.Error{Position: t.Object.Position, Tenant: t.Name, Message: err.Error()})
+		return &empty
 	}
+	digest, errs := r.digest(t, objects, profiles, key)
+	if len(errs) > 0 {
+		empty.Errors = append(empty.Errors, errs...)
+		slices.SortStableFunc(empty.Errors, byPosition)
+		return &empty
+	}
+	full := empty
+	full.Applied = objects
+	full.Digest = digest
+	full.Children = func() []*unstructured.Unstructured { return r.children(t, profiles) }
+	full.All = func() []Placed { return placed(t, objects, profiles) }
+	return &full
+}
+
+// digest renders the children of a tenant, or takes the digest from the Store.
+// What is stored was rendered without errors, from the same inputs.
+func (r *Renderer) digest(t *fleet.Tenant, objects []Applied, profiles map[string]*profile, key string) (string, []*fleet.Error) {
+	key = "digest " + key
+	if r.options.Store != nil {
+		if known := r.options.Store.Get(key); known != nil {
+			return string(known), nil
+		}
+	}
+	var errs []*fleet.Error
 	digests := []string{t.Name}
 	for _, o := range objects {
 		digests = append(digests, o.Digest)
@@ -311,7 +375,7 @@ func (r *Renderer) tenant(t *fleet.Tenant, profiles map[string]*profile) *Tenant
 		for _, cluster := range placements(n.Value) {
 			children, err := renderNamespace(t, n, profiles, cluster)
 			if err != nil {
-				out.Errors = append(out.Errors, &fleet.Error{Position: n.Position, Tenant: t.Name, Message: err.Error()})
+				errs = append(errs, &fleet.Error{Position: n.Position, Tenant: t.Name, Message: err.Error()})
 				break // the same on the next cluster
 			}
 			digests = append(digests, cluster)
@@ -320,14 +384,35 @@ func (r *Renderer) tenant(t *fleet.Tenant, profiles map[string]*profile) *Tenant
 			}
 		}
 	}
-	if len(out.Errors) > 0 {
-		slices.SortStableFunc(out.Errors, byPosition)
-		return out
+	if len(errs) > 0 {
+		return "", errs
 	}
-	out.Applied = objects
-	out.Digest = digestOf(digests...)
-	out.Children = func() []*unstructured.Unstructured { return r.children(t, profiles) }
-	return out
+	digest := digestOf(digests...)
+	if r.options.Store != nil {
+		r.options.Store.Put(key, []byte(digest))
+	}
+	return digest, nil
+}
+
+// placed renders what was rendered before, with the same inputs and without
+// an error.
+func placed(t *fleet.Tenant, applied []Applied, profiles map[string]*profile) []Placed {
+	all := make([]Placed, 0, len(applied)*16)
+	for i := range applied {
+		all = append(all, Placed{applied[i].Object(), "", applied[i].Position})
+	}
+	for _, n := range t.Namespaces {
+		for _, cluster := range placements(n.Value) {
+			children, err := renderNamespace(t, n, profiles, cluster)
+			if err != nil {
+				panic(fmt.Sprintf("rendering %s again: %v", n.Value.Name, err))
+			}
+			for _, o := range children {
+				all = append(all, Placed{o, cluster, n.Position})
+			}
+		}
+	}
+	return all
 }
 
 // children renders what is placed on the renderer's cluster. It was rendered

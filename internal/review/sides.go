@@ -10,6 +10,9 @@ import (
 // Side is one revision of a fleet repository, rendered.
 type Side struct {
 	Revision
+	// Path of the fleet in Files: the folder that holds tenants/, base/ and policies/.
+	// "." is the root of the repository.
+	Path string
 	// Files is the whole repository at that revision, read-only: tenants/, base/,
 	// policies/, CODEOWNERS.
 	Files fs.FS

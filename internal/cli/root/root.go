@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/aetherplatform/aether/internal/cli"
+	"github.com/aetherplatform/aether/internal/cli/diff"
 	"github.com/aetherplatform/aether/internal/cli/explain"
 	"github.com/aetherplatform/aether/internal/cli/get"
 	"github.com/aetherplatform/aether/internal/cli/local"
@@ -51,7 +52,7 @@ what became of it and why, and run a whole platform on your own machine.
 			cmd.AddCommand(c)
 		}
 	}
-	add("offline", validate.NewCommand(env), render.NewCommand(env))
+	add("offline", validate.NewCommand(env), render.NewCommand(env), diff.NewCommand(env))
 	add("cluster", get.NewCommand(env), explain.NewCommand(env), reconcile.NewCommand(env))
 	add("local", local.NewCommand(env))
 	add("about", version.NewCommand(env))

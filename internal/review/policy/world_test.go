@@ -125,7 +125,7 @@ spec:
 			t.Fatal(r.Errors[0])
 		}
 		tenant := &review.Tenant{Name: r.Name, Tenant: r.Tenant}
-		for _, o := range append(r.Objects, r.Children()...) {
+		for _, o := range append(r.Objects(), r.Children()...) {
 			one := rendered(o, "")
 			one.Tenant = r.Name
 			tenant.Objects = append(tenant.Objects, one)

@@ -1,0 +1,252 @@
+// Package diff is `aether diff`: what a change of a fleet repository does to the
+// objects in the clusters.
+package diff
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/aetherplatform/aether/internal/cache"
+	"github.com/aetherplatform/aether/internal/cli"
+	"github.com/aetherplatform/aether/internal/fleet"
+	"github.com/aetherplatform/aether/internal/repository"
+	"github.com/aetherplatform/aether/internal/review"
+	"github.com/aetherplatform/aether/internal/review/compare"
+)
+
+// Options is what diff is asked.
+type Options struct {
+	*cli.Env
+	Repo        string
+	Path        string
+	Base        string
+	Head        string
+	NoMergeBase bool
+	NoCache     bool
+	Tenant      string
+	Cluster     *string
+	Output      string
+}
+
+// NewCommand returns the command.
+func NewCommand(env *cli.Env) *cobra.Command {
+	o := &Options{Env: env}
+	var cluster string
+	cmd := &cobra.Command{
+		Use:   "diff --base REVISION [--head REVISION]",
+		Short: "Show what a change does to the objects in the clusters",
+		Long: `Show what a change of a fleet repository does: which objects it creates, changes
+and deletes in which cluster, and what that means. Both revisions are rendered
+with the code that the controllers run, and the objects are compared, field by
+field. Order, comments, and what was the default anyway are no change.
+
+Base is compared at the commit where the two lines of history part, as forges
+compare a pull request: what base got since is not head's doing. --no-merge-base
+compares the two revisions as they are.
+
+Without --head, the files on disk are compared: those not committed yet, not
+tracked or ignored count too, as for ` + "`aether validate`" + `. Revisions are read from
+Git's object database. Nothing is checked out, and no file of yours is touched.
+
+A revision is a branch, a tag, a commit or the beginning of one, origin/main,
+refs/pull/1/head, or any of these followed by ~2 or ^2.
+
+A tenant with errors at head keeps what it has, so it shows errors and no
+changes. The digest is what a TenantSource shows in its status once exactly this
+is applied.
+
+Exit codes, as of kubectl diff:
+    0  no changes
+    1  changes
+    2  the command cannot be run as written: a flag, a revision, a path
+    5  head has errors that base has not, or a policy would newly refuse it
+
+What is worked out is kept in the user's cache directory, below aether; it may be
+deleted at any time.`,
+		Example: `  # What the working tree does, compared with where it left main
+  aether diff --base main
+
+  # The last commit, for a machine
+  aether diff --base HEAD~1 --head HEAD --output json
+
+  # A pull request that was fetched, one tenant of it
+  aether diff --base origin/main --head refs/pull/1/head --tenant acme`,
+		Args: cli.Args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if cmd.Flags().Changed("cluster") {
+				o.Cluster = &cluster
+			}
+			return run(cmd.Context(), o)
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&o.Repo, "repo", ".", "`directory` in the Git repository")
+	flags.StringVar(&o.Path, "path", ".", "`folder` of the repository that holds tenants/, base/ and policies/")
+	flags.StringVar(&o.Base, "base", "", "`revision` to compare with")
+	flags.StringVar(&o.Head, "head", "", "`revision` that is compared (default: the files on disk)")
+	flags.BoolVar(&o.NoMergeBase, "no-merge-base", false, "compare with base as it is, not with where head left it")
+	flags.BoolVar(&o.NoCache, "no-cache", false, "work out everything anew")
+	flags.StringVar(&o.Tenant, "tenant", "", "compare only this tenant")
+	flags.StringVar(&cluster, "cluster", "", "compare only what is on this workload cluster; '' is the one that the fleet is reconciled in")
+	flags.StringVarP(&o.Output, "output", "o", "text", strings.Join(outputNames(), ", "))
+	return cmd
+}
+
+// workingTree is what the files on disk are called.
+const workingTree = "working tree"
+
+func run(ctx context.Context, o *Options) error {
+	if outputs[o.Output] == nil {
+		return cli.Usage("--output "+strings.Join(outputNames(), " or --output "), "--output: %q is not a format", o.Output)
+	}
+	if o.Base == "" {
+		return cli.Usage("--base main, --base HEAD~1 or --base origin/main", "--base: say what to compare with")
+	}
+	repo, err := repository.Open(o.Repo)
+	if err != nil {
+		return cli.Usage("name a directory in the fleet repository: --repo ~/fleet", "%w", err)
+	}
+	defer repo.Close()
+	base, head, closer, err := o.sources(repo)
+	if err != nil {
+		return usage(err)
+	}
+	defer closer.Close()
+
+	baseSide, headSide, report, err := compare.Run(ctx, compare.Options{
+		Base: base, Head: head, Path: filepath.ToSlash(o.Path), Tenant: o.Tenant, Cluster: o.Cluster, Store: o.store(),
+	})
+	if err != nil {
+		return usage(err)
+	}
+	if err := o.checkTenant(baseSide, headSide); err != nil {
+		return err
+	}
+	if err := complete(baseSide, headSide, report); err != nil {
+		return err
+	}
+	for _, e := range report.Errors {
+		known := ""
+		if e.Old {
+			known = " (at base too)"
+		}
+		fmt.Fprintf(o.Err, "%s: %s: %s%s\n", e.Place, e.Tenant, e.Message, known)
+	}
+	if err := outputs[o.Output](o.Out, report); err != nil {
+		return fmt.Errorf("cannot print the report: %w", err)
+	}
+	return outcome(report)
+}
+
+// outcome is the exit code.
+func outcome(report *review.Report) error {
+	switch {
+	case report.Failed():
+		return &cli.Error{Code: cli.ExitRefused}
+	case slices.ContainsFunc(report.Changes, func(c review.Change) bool { return !compare.OnlyFile(&c) }):
+		return cli.Findings()
+	}
+	return nil
+}
+
+// usage keeps what a revision's error says to try.
+func usage(err error) error {
+	var e *repository.Error
+	if errors.As(err, &e) {
+		return cli.Usage(e.Try, "%w", err)
+	}
+	return cli.Usage("", "%w", err)
+}
+
+// sources are both sides, and what has to be closed after them.
+func (o *Options) sources(repo *repository.Repository) (base, head compare.Source, closer io.Closer, err error) {
+	none := compare.Source{}
+	closer = io.NopCloser(strings.NewReader(""))
+	fail := func(err error) (compare.Source, compare.Source, io.Closer, error) { return none, none, nil, err }
+
+	commit, err := repo.Resolve(o.Base)
+	if err != nil {
+		return fail(fmt.Errorf("--base: %w", err))
+	}
+	head = compare.Source{Name: workingTree}
+	at := "HEAD"
+	if o.Head != "" {
+		at = o.Head
+		head.Name = o.Head
+	}
+	headCommit := ""
+	if o.Head != "" || !o.NoMergeBase {
+		if headCommit, err = repo.Resolve(at); err != nil {
+			return fail(fmt.Errorf("--head: %w", err))
+		}
+	}
+	if o.Head == "" {
+		files, dir, err := repo.WorkingTree()
+		if err != nil {
+			return fail(err)
+		}
+		head.Files, closer = files, dir
+	} else {
+		head.Commit = headCommit
+		if head.Files, err = repo.Files(headCommit); err != nil {
+			return fail(err)
+		}
+	}
+	if !o.NoMergeBase {
+		if commit, err = repo.MergeBase(commit, headCommit); err != nil {
+			_ = closer.Close()
+			return fail(err)
+		}
+	}
+	base = compare.Source{Name: o.Base, Commit: commit}
+	var files fs.FS
+	if files, err = repo.Files(commit); err != nil {
+		_ = closer.Close()
+		return fail(err)
+	}
+	base.Files = files
+	return base, head, closer, nil
+}
+
+// store is the cache; without one everything is worked out anew.
+func (o *Options) store() fleet.Store {
+	if o.NoCache {
+		return nil
+	}
+	store, err := cache.Open()
+	if err != nil {
+		fmt.Fprintf(o.Err, "warning: nothing is cached: %v\n", err)
+		return nil
+	}
+	return store
+}
+
+func (o *Options) checkTenant(sides ...*review.Side) error {
+	if o.Tenant == "" {
+		return nil
+	}
+	var names []string
+	for _, side := range sides {
+		for _, t := range side.Result.Tenants {
+			if t.Name == o.Tenant {
+				return nil
+			}
+			names = append(names, t.Name)
+		}
+	}
+	slices.Sort(names)
+	err := cli.NotFound("tenant", o.Tenant, slices.Compact(names))
+	var e *cli.Error
+	if errors.As(err, &e) {
+		e.Code, e.Try = cli.ExitUsage, strings.ReplaceAll(e.Try, "`aether get tenants` lists them", "`aether validate .` reads the fleet")
+	}
+	return err
+}

@@ -1,0 +1,85 @@
+// Package compare renders two revisions of a fleet and tells which objects
+// differ, field by field.
+//
+// It compares what the renderer makes, never lines of YAML: what is reordered,
+// commented, or written where it was the default is no change. It says what
+// differs, not what that means or whether it may be.
+package compare
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"path"
+
+	"github.com/aetherplatform/aether/internal/fleet"
+	"github.com/aetherplatform/aether/internal/render"
+	"github.com/aetherplatform/aether/internal/review"
+)
+
+// Options of Run.
+type Options struct {
+	Base, Head Source
+	// Path of the folder that holds tenants/, base/ and policies/; "" is the root of
+	// the repository.
+	Path string
+	// Tenant and Cluster, where they are set, are all that is compared. The whole
+	// fleet is checked anyway, since names and quotas depend on one another.
+	Tenant  string
+	Cluster *string
+	// Store remembers across processes; it may be nil.
+	Store fleet.Store
+}
+
+// Source is the files of one side.
+type Source struct {
+	// Name as the user wrote it, and Commit in full; no commit for a working tree.
+	Name, Commit string
+	// Files of the whole repository, read-only.
+	Files fs.FS
+}
+
+// Run renders base and head and compares them. The report lacks what others say
+// of the sides: findings, approvals and violations.
+//
+// A tenant that has errors at head keeps what it has: nothing of it is compared.
+// One that had errors at base is compared with nothing, since what was applied
+// before is in neither revision.
+func Run(ctx context.Context, o Options) (base, head *review.Side, report *review.Report, err error) {
+	o.Path = path.Clean(o.Path)
+	if !fs.ValidPath(o.Path) {
+		return nil, nil, nil, fmt.Errorf("%q is no folder inside the repository; write it relative to its root", o.Path)
+	}
+	var current *source
+	renderer := render.New(render.Options{
+		Store: o.Store,
+		Bases: func(ref *baseRef) (render.Base, error) { return current.base(ref) },
+	})
+	side := func(s Source, incumbents map[string]string) (*review.Side, error) {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		current = &source{Source: s, path: o.Path}
+		return current.render(renderer, incumbents)
+	}
+	if base, err = side(o.Base, nil); err != nil {
+		return nil, nil, nil, err
+	}
+	if head, err = side(o.Head, prefixes(base)); err != nil {
+		return nil, nil, nil, err
+	}
+	if len(base.Tree) == 0 && len(head.Tree) == 0 {
+		return nil, nil, nil, fmt.Errorf("there is no fleet in %s of either revision; say with --path which folder holds tenants/", path.Join(o.Path, tenantsDir))
+	}
+
+	if err := fill(ctx, o, base, head); err != nil {
+		return nil, nil, nil, err
+	}
+	report = &review.Report{Base: base.Revision, Head: head.Revision, Errors: errorsOf(o, base, head)}
+	if report.Changes, err = changes(ctx, base, head); err != nil {
+		return nil, nil, nil, err
+	}
+	report.Groups = group(report.Changes, base, head)
+	report.Summary = summarise(report.Changes)
+	return base, head, report, nil
+}
