@@ -28,6 +28,7 @@ type world struct {
 	url      string
 	checkout string
 	server   *Server
+	hook     string
 	events   chan event
 }
 
@@ -52,6 +53,7 @@ func newWorld(t *testing.T) *world {
 		w.events <- event{r.Header, body}
 	}))
 	t.Cleanup(receiver.Close)
+	w.hook = receiver.URL
 
 	api := &gitea.Client{URL: w.url, Name: "admin", Password: "admin's"}
 	for _, err := range []error{
