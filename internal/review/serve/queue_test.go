@@ -103,7 +103,9 @@ func TestTheQueueIsBoundedAndWhatWasRefusedMayComeAgain(t *testing.T) {
 	for range 2 { // the second, and the first's newer head
 		<-r.started
 		r.end <- struct{}{}
-		<-r.causes
+		if cause := <-r.causes; cause != nil {
+			t.Errorf("a review that nothing replaced ended by %v", cause)
+		}
 	}
 	// The very delivery that had no room.
 	want("the third, again", send(s, "pull_request", opened(3, "a")), 202)

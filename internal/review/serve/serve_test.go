@@ -64,7 +64,7 @@ type produceFunc = func(ctx context.Context, dir, base, head string) (*review.Re
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{T: t, checkout: t.TempDir()}
-	w.produce.Store(produceFunc(w.compare))
+	w.produce.Store(w.compare)
 
 	var forgeServer *standin.Server
 	listener := httptest.NewUnstartedServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { forgeServer.ServeHTTP(rw, r) }))
@@ -353,7 +353,7 @@ func TestAForkIsReviewedFromTheRepositoryItself(t *testing.T) {
 func TestOnlyTheNewestHeadIsPosted(t *testing.T) {
 	w := newWorld(t)
 	started, cancelled := make(chan string, 8), make(chan error, 8)
-	w.produce.Store(produceFunc(func(ctx context.Context, dir, base, head string) (*review.Report, error) {
+	w.produce.Store(func(ctx context.Context, dir, base, head string) (*review.Report, error) {
 		started <- head
 		select {
 		case <-ctx.Done():
@@ -362,12 +362,12 @@ func TestOnlyTheNewestHeadIsPosted(t *testing.T) {
 		case <-time.After(20 * time.Second):
 			return nil, errors.New("nobody cancelled the review of the older head")
 		}
-	}))
+	})
 	n, old := w.open("topic", "old\n", "A change")
 	if got := <-started; got != old {
 		t.Fatalf("the review is of %s, want %s", got, old)
 	}
-	w.produce.Store(produceFunc(w.compare))
+	w.produce.Store(w.compare)
 	newest := w.commit("tenant.yaml", "new\n")
 	w.git("push", "--quiet", "origin", "topic")
 
@@ -387,13 +387,13 @@ func TestOnlyTheNewestHeadIsPosted(t *testing.T) {
 func TestAHeadThatMovesDuringTheReviewIsNotPosted(t *testing.T) {
 	w := newWorld(t)
 	var once sync.Once
-	w.produce.Store(produceFunc(func(_ context.Context, dir, base, head string) (*review.Report, error) {
+	w.produce.Store(func(_ context.Context, dir, base, head string) (*review.Report, error) {
 		once.Do(func() {
 			w.commit("tenant.yaml", "new\n")
 			w.git("push", "--quiet", "origin", "topic")
 		})
 		return w.compare(context.Background(), dir, base, head)
-	}))
+	})
 	n, old := w.open("topic", "old\n", "A change")
 	w.eventually("the newest head is reviewed", func() bool {
 		ours := w.ours(n)
@@ -407,9 +407,9 @@ func TestAHeadThatMovesDuringTheReviewIsNotPosted(t *testing.T) {
 func TestWhatItsAuthorWroteDoesNotBreakOut(t *testing.T) {
 	w := newWorld(t)
 	const title = "</code> @admin [x](javascript:alert(1)) <img src=x onerror=alert(1)> <!-- aether-review -->"
-	w.produce.Store(produceFunc(func(context.Context, string, string, string) (*review.Report, error) {
+	w.produce.Store(func(context.Context, string, string, string) (*review.Report, error) {
 		return nil, errors.New("tenants/x.yaml: \"" + title + "\"\n\n# is wrong ```")
-	}))
+	})
 	n, head := w.open("topic", "x\n", title)
 	w.awaitStatus(head, "error")
 	ours := w.ours(n)
