@@ -58,7 +58,7 @@ func (rc *Receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "cannot read the event", http.StatusBadRequest)
 		return
 	}
-	if !signed(r.Header, body, rc.Secret) {
+	if !Signed(r.Header, body, rc.Secret) {
 		rc.Log.Info("refused an event whose signature is wrong or missing", "from", r.RemoteAddr)
 		http.Error(w, "the signature is wrong or missing: set the webhook's secret", http.StatusUnauthorized)
 		return
@@ -71,14 +71,14 @@ func (rc *Receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, fmt.Sprintf("%q events are of no interest here: send push events only", event), http.StatusBadRequest)
 		return
 	}
-	if err := rc.fetch(r.Context()); err != nil {
+	if err := rc.Fetch(r.Context()); err != nil {
 		rc.Log.Error("cannot pass an event on", "error", err)
 		http.Error(w, "cannot pass the event on; the sources' own interval makes it good", http.StatusInternalServerError)
 	}
 }
 
-// fetch asks Flux to reconcile every source now.
-func (rc *Receiver) fetch(ctx context.Context) error {
+// Fetch asks Flux to reconcile every source now.
+func (rc *Receiver) Fetch(ctx context.Context) error {
 	now := rc.Now().UTC().Format(time.RFC3339Nano)
 	patch := client.RawPatch("application/merge-patch+json",
 		fmt.Appendf(nil, `{"metadata":{"annotations":{%q:%q}}}`, meta.ReconcileRequestAnnotation, now))
@@ -98,9 +98,9 @@ func (rc *Receiver) fetch(ctx context.Context) error {
 	return failed
 }
 
-// signed is whether the body carries a signature made with the secret. Without
-// a secret nothing is.
-func signed(header http.Header, body, secret []byte) bool {
+// Signed is whether the body carries a signature made with the secret, as Gitea
+// and GitHub sign it. Without a secret nothing is.
+func Signed(header http.Header, body, secret []byte) bool {
 	given := strings.TrimPrefix(header.Get("X-Hub-Signature-256"), "sha256=")
 	if own := header.Get("X-Gitea-Signature"); own != "" {
 		given = own

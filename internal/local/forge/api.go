@@ -1,6 +1,9 @@
 package forge
 
 import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -26,6 +29,11 @@ func (s *Server) routeAPI() {
 	s.mux.HandleFunc("POST /api/v1/orgs/{org}/repos", s.admin(s.createRepository))
 	s.mux.HandleFunc("PUT /api/v1/repos/{org}/{repo}/collaborators/{user}", s.admin(s.addCollaborator))
 	s.mux.HandleFunc("POST /api/v1/repos/{org}/{repo}/hooks", s.admin(s.createHook))
+	s.mux.HandleFunc("POST /api/v1/repos/{org}/{repo}/branch_protections", s.admin(s.protectBranch))
+
+	s.mux.HandleFunc("GET /api/v1/user", s.user(s.getUser))
+	s.mux.HandleFunc("POST /api/v1/users/{user}/tokens", s.user(s.createToken))
+	s.routePulls()
 }
 
 // A refusal is an error that the API answers with its own status.
@@ -38,19 +46,28 @@ func (r *refusal) Error() string { return r.message }
 
 func refuse(status int, message string) error { return &refusal{status, message} }
 
+// A call answers one request of the API.
+type call func(r *http.Request, user string, admin bool) (status int, body any, err error)
+
 // admin runs a call for the administrator and answers with what it returns.
 func (s *Server) admin(call func(*http.Request) (status int, body any, err error)) http.HandlerFunc {
+	return s.user(func(r *http.Request, _ string, admin bool) (int, any, error) {
+		if !admin {
+			return 0, nil, refuse(http.StatusForbidden, "only the administrator may do this")
+		}
+		return call(r)
+	})
+}
+
+// user runs a call for whoever has signed in.
+func (s *Server) user(call call) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		_, admin, ok := s.caller(r)
+		user, admin, ok := s.caller(r)
 		if !ok {
 			s.challenge(w, r)
 			return
 		}
-		if !admin {
-			reply(w, http.StatusForbidden, map[string]string{"message": "only the administrator may do this"})
-			return
-		}
-		status, body, err := call(r)
+		status, body, err := call(r, user, admin)
 		if refused := (*refusal)(nil); errors.As(err, &refused) {
 			reply(w, refused.status, map[string]string{"message": refused.message})
 			return
@@ -62,6 +79,29 @@ func (s *Server) admin(call func(*http.Request) (status int, body any, err error
 		}
 		reply(w, status, body)
 	}
+}
+
+func (s *Server) getUser(_ *http.Request, user string, _ bool) (int, any, error) {
+	return http.StatusOK, s.userOf(user), nil
+}
+
+// createToken makes an API token for the one who asks.
+func (s *Server) createToken(r *http.Request, user string, _ bool) (int, any, error) {
+	var in struct{ Name string }
+	if err := read(r, &in); err != nil {
+		return 0, nil, err
+	}
+	if r.PathValue("user") != user {
+		return 0, nil, refuse(http.StatusForbidden, "a token is made by its own user")
+	}
+	secret := make([]byte, 20)
+	_, _ = rand.Read(secret) // never fails
+	token := hex.EncodeToString(secret)
+	return http.StatusCreated, map[string]any{"id": 1, "name": in.Name, "sha1": token, "token_last_eight": token[32:]},
+		s.store.update(func(st *state) error {
+			st.Tokens[hash(token)] = user
+			return nil
+		})
 }
 
 func (s *Server) createUser(r *http.Request) (int, any, error) {
@@ -118,21 +158,33 @@ func (s *Server) createRepository(r *http.Request) (int, any, error) {
 		if st.Repositories[name] != nil {
 			return refuse(http.StatusConflict, "the repository already exists")
 		}
-		path := s.repositoryPath(name)
-		for _, args := range [][]string{
-			{"init", "--quiet", "--bare", "--initial-branch=" + in.DefaultBranch, path},
-			// A push must not wait for housekeeping, and these repositories stay small.
-			{"-C", path, "config", "receive.autogc", "false"},
-		} {
-			if out, err := exec.CommandContext(r.Context(), s.git, args...).CombinedOutput(); err != nil {
-				return errors.Join(err, errors.New(string(out)))
-			}
+		if err := s.initRepository(r.Context(), name, in.DefaultBranch); err != nil {
+			return err
 		}
 		st.Repositories[name] = &repository{
 			ID: len(st.Repositories) + 1, DefaultBranch: in.DefaultBranch, Collaborators: map[string]string{},
 		}
 		return nil
 	})
+}
+
+// initRepository makes an empty repository on disk.
+func (s *Server) initRepository(ctx context.Context, name, branch string) error {
+	path := s.repositoryPath(name)
+	for _, args := range [][]string{
+		{"init", "--quiet", "--bare", "--initial-branch=" + branch, path},
+		// A push must not wait for housekeeping, and these repositories stay small.
+		{"-C", path, "config", "receive.autogc", "false"},
+		// The forge alone writes the heads of pull requests.
+		{"-C", path, "config", "receive.hideRefs", "refs/pull"},
+		// A CI job asks for the very commit of an event, which may be no ref's any more.
+		{"-C", path, "config", "uploadpack.allowReachableSHA1InWant", "true"},
+	} {
+		if out, err := exec.CommandContext(ctx, s.git, args...).CombinedOutput(); err != nil {
+			return errors.Join(err, errors.New(string(out)))
+		}
+	}
+	return nil
 }
 
 func (s *Server) addCollaborator(r *http.Request) (int, any, error) {
@@ -160,14 +212,16 @@ func (s *Server) addCollaborator(r *http.Request) (int, any, error) {
 func (s *Server) createHook(r *http.Request) (int, any, error) {
 	var in struct {
 		Config struct{ URL, Secret string }
+		Events []string
 	}
+	in.Events = []string{"push"}
 	if err := read(r, &in); err != nil {
 		return 0, nil, err
 	}
 	if in.Config.URL == "" {
 		return 0, nil, refuse(http.StatusUnprocessableEntity, "config.url is missing")
 	}
-	created := hook{URL: in.Config.URL, Secret: in.Config.Secret}
+	created := hook{URL: in.Config.URL, Secret: in.Config.Secret, Events: in.Events}
 	err := s.store.update(func(st *state) error {
 		repo, err := st.repository(r)
 		if err != nil {
@@ -178,7 +232,7 @@ func (s *Server) createHook(r *http.Request) (int, any, error) {
 		repo.Hooks = append(repo.Hooks, created)
 		return nil
 	})
-	return http.StatusCreated, map[string]any{"id": created.ID, "type": "gitea", "events": []string{"push"}, "active": true}, err
+	return http.StatusCreated, map[string]any{"id": created.ID, "type": "gitea", "events": in.Events, "active": true}, err
 }
 
 // repository is the one that a request's path names.

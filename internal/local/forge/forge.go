@@ -1,10 +1,10 @@
 // Package forge is a small Git forge for the local platform and the tests, where
 // Gitea is not at hand: Git's own http-backend over HTTP with basic
-// authentication, push webhooks, and as much of Gitea's API as the platform
-// calls. What talks to it cannot tell it from Gitea, and the platform runs Gitea
-// instead when it is given one.
+// authentication, webhooks, and as much of Gitea's API as the platform calls: of
+// pull requests what a review of them needs. What talks to it cannot tell it from
+// Gitea, and the platform runs Gitea instead when it is given one.
 //
-// It is not a forge for people: there are no pages, pull requests or SSH.
+// It is not a forge for people: there are no pages and no SSH.
 package forge
 
 import (
@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 )
@@ -50,6 +51,7 @@ type Server struct {
 	// deliveries are the webhooks under way.
 	deliveries sync.WaitGroup
 	hooks      *http.Client
+	now        func() time.Time
 	ctx        context.Context
 	stop       context.CancelFunc
 }
@@ -73,7 +75,7 @@ func New(opts Options) (*Server, error) {
 	ctx, stop := context.WithCancel(context.Background())
 	s := &Server{
 		opts: opts, git: git, store: st, mux: http.NewServeMux(),
-		hooks: &http.Client{Timeout: deliveryTimeout}, ctx: ctx, stop: stop,
+		hooks: &http.Client{Timeout: deliveryTimeout}, now: time.Now, ctx: ctx, stop: stop,
 	}
 	s.routeAPI()
 	s.routeGit()
@@ -89,11 +91,20 @@ func (s *Server) Close() {
 	s.stop()
 }
 
-// caller is who makes a request, by basic authentication.
+// caller is who makes a request: by basic authentication, with a password or an
+// API token in its place, or by the token alone.
 func (s *Server) caller(r *http.Request) (name string, admin, ok bool) {
 	name, password, given := r.BasicAuth()
 	if !given {
-		return "", false, false
+		kind, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+		if kind != "token" && kind != "Bearer" {
+			return "", false, false
+		}
+		name, ok = s.store.owner(token)
+		return name, ok && name == s.opts.Admin.Name, ok
+	}
+	if owner, known := s.store.owner(password); known {
+		return owner, owner == s.opts.Admin.Name, true
 	}
 	if name == s.opts.Admin.Name {
 		return name, true, equal(password, s.opts.Admin.Password)

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -27,7 +28,8 @@ type world struct {
 	*testing.T
 	url      string
 	checkout string
-	server   *Server
+	server   atomic.Pointer[Server]
+	hook     string
 	events   chan event
 }
 
@@ -41,7 +43,7 @@ const secret = "hook secret"
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{T: t, checkout: t.TempDir(), events: make(chan event, 16)}
-	listener := httptest.NewUnstartedServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { w.server.ServeHTTP(rw, r) }))
+	listener := httptest.NewUnstartedServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { w.server.Load().ServeHTTP(rw, r) }))
 	w.url = "http://" + listener.Listener.Addr().String()
 	w.open(t.TempDir())
 	listener.Start()
@@ -52,6 +54,7 @@ func newWorld(t *testing.T) *world {
 		w.events <- event{r.Header, body}
 	}))
 	t.Cleanup(receiver.Close)
+	w.hook = receiver.URL
 
 	api := &gitea.Client{URL: w.url, Name: "admin", Password: "admin's"}
 	for _, err := range []error{
@@ -80,7 +83,7 @@ func (w *world) open(dir string) {
 	if err != nil {
 		w.Fatal(err)
 	}
-	w.server = server
+	w.server.Store(server)
 	w.Cleanup(server.Close)
 }
 
@@ -260,7 +263,7 @@ func TestARestartForgetsNothing(t *testing.T) {
 	w.git("push", "--quiet", "origin", "main")
 	w.nextEvent()
 
-	w.open(w.server.opts.Dir)
+	w.open(w.server.Load().opts.Dir)
 	if got := w.git("ls-remote", w.as("flux", "flux's"), "refs/heads/main"); !strings.HasPrefix(got, head) {
 		t.Errorf("after a restart the reader sees %q, want %s", got, head)
 	}

@@ -71,13 +71,20 @@ func (s *Server) serveGit(w http.ResponseWriter, r *http.Request, path, service 
 		return
 	}
 
-	lock, _ := s.pushes.LoadOrStore(name, &sync.Mutex{})
-	lock.(*sync.Mutex).Lock()
-	defer lock.(*sync.Mutex).Unlock()
+	unlock := s.lock(name)
+	defer unlock()
 	before := s.refs(r.Context(), name)
 	backend.ServeHTTP(w, r)
 	// The push stands even where its client has gone.
 	s.announce(name, user, before, s.refs(context.WithoutCancel(r.Context()), name))
+}
+
+// lock keeps other pushes away from a repository.
+func (s *Server) lock(name string) (unlock func()) {
+	lock, _ := s.pushes.LoadOrStore(name, &sync.Mutex{})
+	mutex, _ := lock.(*sync.Mutex)
+	mutex.Lock()
+	return mutex.Unlock
 }
 
 // withoutChunks puts a chunked body, which is how Git sends a large push, into a

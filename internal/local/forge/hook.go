@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 )
 
 // noCommit stands for a ref that is not there.
@@ -56,6 +57,7 @@ type pushedTo struct {
 	HTMLURL       string      `json:"html_url"`
 	CloneURL      string      `json:"clone_url"`
 	DefaultBranch string      `json:"default_branch"`
+	UpdatedAt     time.Time   `json:"updated_at"`
 }
 
 type pushingUser struct {
@@ -78,8 +80,17 @@ func (s *Server) announce(name, user string, before, after map[string]string) {
 		}
 		s.opts.Log.Info("received a push", "repository", name, "ref", ref, "user", user, "before", before[ref], "after", after[ref])
 		payload := s.payload(name, user, repo, ref, orNone(before[ref]), orNone(after[ref]))
-		for _, h := range repo.Hooks {
-			s.deliveries.Go(func() { s.deliver(h, payload) })
+		s.notify(repo.Hooks, "push", "push", payload)
+	}
+	s.followPush(name, user, after)
+}
+
+// notify delivers an event to the hooks that want it. The type says more than the
+// event: pull_request_sync is a pull_request.
+func (s *Server) notify(hooks []hook, event, eventType string, payload []byte) {
+	for _, h := range hooks {
+		if h.wants(event) {
+			s.deliveries.Go(func() { s.deliver(h, event, eventType, payload) })
 		}
 	}
 }
@@ -92,18 +103,14 @@ func orNone(commit string) string {
 }
 
 func (s *Server) payload(name, user string, repo repository, ref, before, after string) []byte {
-	org, short, _ := strings.Cut(name, "/")
 	page := s.opts.URL + "/" + name
 	commits := s.commits(name, page, before, after)
 	event := push{
 		Ref: ref, Before: before, After: after, CompareURL: page + "/compare/" + before + "..." + after,
 		Commits: commits, TotalCommits: len(commits),
-		Repository: pushedTo{
-			ID: repo.ID, Owner: pushingUser{org, org}, Name: short, FullName: name, Private: true,
-			HTMLURL: page, CloneURL: s.cloneURL(name), DefaultBranch: repo.DefaultBranch,
-		},
-		Pusher: pushingUser{user, user},
-		Sender: pushingUser{user, user},
+		Repository: s.pushedTo(name, repo),
+		Pusher:     pushingUser{user, user},
+		Sender:     pushingUser{user, user},
 	}
 	if len(commits) > 0 {
 		event.HeadCommit = &commits[0]
@@ -113,6 +120,15 @@ func (s *Server) payload(name, user string, repo repository, ref, before, after 
 		panic(err) // strings and numbers only
 	}
 	return data
+}
+
+func (s *Server) pushedTo(name string, repo repository) pushedTo {
+	org, short, _ := strings.Cut(name, "/")
+	return pushedTo{
+		ID: repo.ID, Owner: pushingUser{org, org}, Name: short, FullName: name, Private: true,
+		HTMLURL: s.opts.URL + "/" + name, CloneURL: s.cloneURL(name), DefaultBranch: repo.DefaultBranch,
+		UpdatedAt: s.now().UTC(),
+	}
 }
 
 // maxCommits in a payload, as Gitea has it by default.
@@ -148,7 +164,7 @@ func (s *Server) commits(name, page, before, after string) []commit {
 
 // deliver sends an event once, as Gitea does: what is lost is made good by the
 // interval of whoever listens.
-func (s *Server) deliver(h hook, payload []byte) {
+func (s *Server) deliver(h hook, event, eventType string, payload []byte) {
 	ctx, cancel := context.WithTimeout(s.ctx, deliveryTimeout)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, h.URL, bytes.NewReader(payload))
@@ -166,11 +182,12 @@ func (s *Server) deliver(h hook, payload []byte) {
 	for name, value := range map[string]string{
 		"Content-Type":        "application/json",
 		"X-Gitea-Delivery":    hex.EncodeToString(id),
-		"X-Gitea-Event":       "push",
-		"X-Gitea-Event-Type":  "push",
+		"X-Gitea-Event":       event,
+		"X-Gitea-Event-Type":  eventType,
 		"X-Gitea-Signature":   digest,
 		"X-GitHub-Delivery":   hex.EncodeToString(id),
-		"X-GitHub-Event":      "push",
+		"X-GitHub-Event":      event,
+		"X-GitHub-Event-Type": eventType,
 		"X-Hub-Signature":     "sha1=" + hex.EncodeToString(mac1.Sum(nil)),
 		"X-Hub-Signature-256": "sha256=" + digest,
 	} {

@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
+	"strings"
 	"sync"
 )
 
@@ -28,6 +30,12 @@ type state struct {
 	Repositories map[string]*repository `json:"repositories"`
 	// LastHook numbers the hooks.
 	LastHook int `json:"lastHook"`
+	// Tokens are the users that API tokens are of, by the token's hash.
+	Tokens map[string]string `json:"tokens,omitempty"`
+	// LastComment numbers the comments of all repositories, as Gitea does.
+	LastComment int64 `json:"lastComment,omitempty"`
+	// LastStatus numbers the commit statuses.
+	LastStatus int64 `json:"lastStatus,omitempty"`
 }
 
 type repository struct {
@@ -36,17 +44,34 @@ type repository struct {
 	// Collaborators by name: read, write or admin.
 	Collaborators map[string]string `json:"collaborators"`
 	Hooks         []hook            `json:"hooks"`
+	// Parent is the repository that this one was forked from.
+	Parent string `json:"parent,omitempty"`
+	// Pulls by their place: pull request n is Pulls[n-1].
+	Pulls    []*pull    `json:"pulls,omitempty"`
+	Comments []*comment `json:"comments,omitempty"`
+	// Statuses by commit, oldest first.
+	Statuses map[string][]status `json:"statuses,omitempty"`
+	// Required are the contexts of the statuses that a merge waits for, by branch.
+	Required map[string][]string `json:"required,omitempty"`
 }
 
 type hook struct {
 	ID     int    `json:"id"`
 	URL    string `json:"url"`
 	Secret string `json:"secret"`
+	// Events as Gitea names them: push, pull_request. None is push.
+	Events []string `json:"events,omitempty"`
+}
+
+// wants is whether the hook is to be told of an event.
+func (h hook) wants(event string) bool {
+	return slices.Contains(h.Events, event) || len(h.Events) == 0 && event == "push"
 }
 
 func openStore(path string) (*store, error) {
 	s := &store{path: path, data: state{
 		Users: map[string]string{}, Orgs: map[string]bool{}, Repositories: map[string]*repository{},
+		Tokens: map[string]string{},
 	}}
 	data, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -57,6 +82,9 @@ func openStore(path string) (*store, error) {
 	}
 	if err := json.Unmarshal(data, &s.data); err != nil {
 		return nil, fmt.Errorf("cannot read %s: %w", path, err)
+	}
+	if s.data.Tokens == nil { // written by an older version
+		s.data.Tokens = map[string]string{}
 	}
 	return s, nil
 }
@@ -95,12 +123,26 @@ func (s *store) authenticates(name, password string) (ok bool) {
 
 // permission is what a user may do with a repository: "", read, write or admin.
 func (s *store) permission(user, repo string) (permission string) {
-	s.read(func(st *state) {
-		if r := st.Repositories[repo]; r != nil {
-			permission = r.Collaborators[user]
-		}
-	})
+	s.read(func(st *state) { permission = st.permission(user, repo) })
 	return permission
+}
+
+func (st *state) permission(user, repo string) string {
+	r := st.Repositories[repo]
+	switch owner, _, _ := strings.Cut(repo, "/"); {
+	case r == nil:
+		return ""
+	case owner == user:
+		return "admin" // of one's own fork
+	default:
+		return r.Collaborators[user]
+	}
+}
+
+// owner is whose an API token is.
+func (s *store) owner(token string) (user string, ok bool) {
+	s.read(func(st *state) { user, ok = st.Tokens[hash(token)] })
+	return user, ok
 }
 
 func hash(password string) string {

@@ -54,9 +54,31 @@ func (c *Client) Share(ctx context.Context, org, name, user, permission string) 
 
 // AddPushHook makes the forge post push events to a URL, signed with the secret.
 func (c *Client) AddPushHook(ctx context.Context, org, name, url, secret string) error {
+	return c.AddHook(ctx, org, name, url, secret, "push")
+}
+
+// AddHook makes the forge post events, such as push and pull_request, to a URL,
+// signed with the secret.
+func (c *Client) AddHook(ctx context.Context, org, name, url, secret string, events ...string) error {
 	return c.call(ctx, http.MethodPost, "/api/v1/repos/"+org+"/"+name+"/hooks", map[string]any{
-		"type": "gitea", "active": true, "events": []string{"push"},
+		"type": "gitea", "active": true, "events": events,
 		"config": map[string]string{"url": url, "content_type": "json", "secret": secret},
+	}, nil)
+}
+
+// Token makes an API token for the client's own user.
+func (c *Client) Token(ctx context.Context, name string) (string, error) {
+	var out struct{ SHA1 string }
+	err := c.call(ctx, http.MethodPost, "/api/v1/users/"+c.Name+"/tokens", map[string]any{
+		"name": name, "scopes": []string{"read:user", "write:repository", "write:issue"},
+	}, &out)
+	return out.SHA1, err
+}
+
+// Require makes a merge into a branch wait for the commit statuses of contexts.
+func (c *Client) Require(ctx context.Context, org, name, branch string, contexts ...string) error {
+	return c.call(ctx, http.MethodPost, "/api/v1/repos/"+org+"/"+name+"/branch_protections", map[string]any{
+		"rule_name": branch, "enable_status_check": true, "status_check_contexts": contexts,
 	}, nil)
 }
 

@@ -1,0 +1,137 @@
+package run
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+	"unicode"
+
+	"github.com/aetherplatform/aether/internal/forge"
+	"github.com/aetherplatform/aether/internal/review"
+)
+
+// Marker begins the comment; with the author it is how the comment is found again.
+const Marker = "<!-- aether-review -->"
+
+// body is the whole comment. Nothing of it that a pull request's author wrote
+// comes from here: title and branch names are on the page already.
+func (r *Runner) body(report *review.Report, link string) string {
+	head, foot := Marker+"\n", "\n\n"+footer(report)
+	limit := r.Forge.CommentLimit() - len(head) - len(foot)
+	text, _ := r.Markdown(report, limit, link)
+	if len(text) > limit {
+		// Cutting Markdown could wake what was rendered inert.
+		r.Log.Warn("the report is larger than a comment may be", "bytes", len(text), "limit", limit)
+		text = "This change is too large for a comment. " + Summary(report) + "."
+	}
+	return head + text + foot
+}
+
+// footer says what was reviewed: commits and the digest of what would be applied.
+func footer(report *review.Report) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "<sub>Reviewed <code>%s</code> against <code>%s</code>", short(report.Head.Commit), short(report.Base.Commit))
+	if digest := digestOf(report); digest != "" {
+		fmt.Fprintf(&b, "; once merged, <code>TenantSource.status.digest</code> is <code>%s</code>", digest)
+	}
+	b.WriteString(".</sub>\n")
+	return b.String()
+}
+
+var digestRule = regexp.MustCompile(`^[A-Za-z0-9:+/=_-]{1,128}$`)
+
+// digestOf is the digest of head where it is one.
+func digestOf(report *review.Report) string {
+	if !digestRule.MatchString(report.Head.Digest) {
+		return ""
+	}
+	return report.Head.Digest
+}
+
+// shortHash is long enough to be one commit's, in digits.
+const shortHash = 12
+
+func short(hash string) string { return hash[:min(len(hash), shortHash)] }
+
+// Summary is a report in one line, the most important first, for a commit status.
+func Summary(report *review.Report) string {
+	var parts []string
+	add := func(n int, one, many string) {
+		switch {
+		case n == 1:
+			parts = append(parts, "1 "+one)
+		case n > 1:
+			parts = append(parts, fmt.Sprintf("%d %s", n, many))
+		}
+	}
+	errs, violations, high, approvals := 0, 0, 0, 0
+	for _, e := range report.Errors {
+		if !e.Old {
+			errs++
+		}
+	}
+	for _, v := range report.Violations {
+		if !v.Old {
+			violations++
+		}
+	}
+	for _, f := range report.Findings {
+		if f.Risk == review.High {
+			high++
+		}
+	}
+	for _, a := range report.Approvals {
+		if a.Platform {
+			approvals++
+		}
+	}
+	add(errs, "error", "errors")
+	add(violations, "policy violation", "policy violations")
+	add(high, "high risk", "high risks")
+	if approvals > 0 {
+		parts = append(parts, "needs the platform team")
+	}
+	s := report.Summary
+	add(s.Created, "created", "created")
+	add(s.Changed, "changed", "changed")
+	add(s.Deleted, "deleted", "deleted")
+	add(s.Moved, "moved", "moved")
+	if len(parts) == 0 {
+		parts = append(parts, "nothing that is rendered changes")
+	}
+	text := strings.Join(parts, ", ")
+	if digest := digestOf(report); digest != "" {
+		_, value, found := strings.Cut(digest, ":")
+		if !found {
+			value = digest
+		}
+		text += "; digest " + short(value)
+	}
+	return text
+}
+
+// maxCause of a review that could not be made, in a comment, in bytes.
+const maxCause = 2000
+
+// apology is the comment where there is no report.
+func apology(pr *forge.PullRequest, cause error) string {
+	return fmt.Sprintf("%s\n**Aether could not review <code>%s</code>:**\n\n<pre><code>%s</code></pre>\n",
+		Marker, short(pr.HeadSHA), inert(cause.Error()))
+}
+
+// inert makes a text show as it is wherever Markdown or HTML is read: what is
+// neither letter, digit nor space is written as a character reference, in one line.
+func inert(s string) string {
+	var b strings.Builder
+	for _, c := range strings.Join(strings.Fields(s), " ") {
+		switch {
+		case b.Len() > maxCause:
+			return b.String() + "…"
+		case c == ' ', c < unicode.MaxASCII && (unicode.IsLetter(c) || unicode.IsDigit(c)):
+			b.WriteRune(c)
+		case unicode.IsPrint(c):
+			fmt.Fprintf(&b, "&#%d;", c)
+		}
+	}
+	return b.String()
+}
