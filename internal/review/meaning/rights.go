@@ -163,9 +163,9 @@ func (w *world) holders(s *scope, side func(*scope) *[classes][]*review.Rendered
 		}
 		for _, o := range side(from)[classRights] {
 			if o.Kind == "Role" || o.Kind == "ClusterRole" {
-				roles[o.Kind+" "+o.Name] = w.rights_.intern(listAt(o.Content, "rules"))
+				roles[o.Kind+" "+o.Name] = w.memory.intern(listAt(o.Content, "rules"))
 				if at(o.Content, "aggregationRule") != nil {
-					roles[o.Kind+" "+o.Name] = w.rights_.named("aggregated " + o.Kind + " " + o.Name)
+					roles[o.Kind+" "+o.Name] = w.memory.named("aggregated " + o.Kind + " " + o.Name)
 				}
 			}
 		}
@@ -181,7 +181,7 @@ func (w *world) holders(s *scope, side func(*scope) *[classes][]*review.Rendered
 		ref := textAt(o.Content, "roleRef", "kind") + " " + textAt(o.Content, "roleRef", "name")
 		id, ok := roles[ref]
 		if !ok {
-			id = w.rights_.named(ref)
+			id = w.memory.named(ref)
 		}
 		for _, subject := range listAt(o.Content, "subjects") {
 			name := subjectName(subject)
@@ -220,7 +220,7 @@ func (w *world) rights(f *facts, s *scope) {
 	subjects := maps.Clone(base)
 	maps.Copy(subjects, head)
 	for _, who := range slices.Sorted(maps.Keys(subjects)) {
-		change := w.rights_.change(base[who], head[who])
+		change := w.memory.change(base[who], head[who])
 		said := strings.ReplaceAll(who, "ServiceAccount "+s.namespace+"/", "ServiceAccount ")
 		one := fact{who: said, noun: "subjects", tenant: s.tenant, scope: s.scopeKey, place: s.place(classRights)}
 		if change.gained.any() {
@@ -251,7 +251,7 @@ func (w *world) rightsOfNew(f *facts, s *scope, head map[string][]int) {
 	worst := review.Info
 	for _, ids := range head {
 		for _, id := range ids {
-			for r := range w.rights_.rules[id] {
+			for r := range w.memory.rules[id] {
 				if r.role != "" || r.verb == "*" || r.resource == "*" || r.group == "*" {
 					worst = review.Low
 				}

@@ -12,6 +12,7 @@ import (
 	"github.com/aetherplatform/aether/api/v1alpha1"
 	"github.com/aetherplatform/aether/internal/fleet"
 	"github.com/aetherplatform/aether/internal/review"
+	"github.com/aetherplatform/aether/internal/tenancy"
 )
 
 // What is asked for in Git: the specs of a tenant's directory on both sides.
@@ -371,7 +372,7 @@ func (w *world) limits(f *facts, t *tenantPair) {
 	}
 	limit := func(m *int32) int32 {
 		if m == nil {
-			return 10
+			return tenancy.DefaultMaxNamespaces
 		}
 		return *m
 	}

@@ -61,7 +61,7 @@ type world struct {
 	controllers map[string]bool
 	// unreadable are tenants of which base says nothing.
 	unreadable map[string]bool
-	rights_    *rightsMemory
+	memory     *rightsMemory
 }
 
 // tenantPair is one tenant on both sides; nil where it is not.
@@ -82,7 +82,7 @@ func newWorld(base, head *review.Side) *world {
 		byKey:      map[scopeKey]*scope{},
 		owners:     map[string]string{},
 		unreadable: map[string]bool{},
-		rights_:    newRightsMemory(),
+		memory:     newRightsMemory(),
 	}
 	names := map[string]bool{}
 	for name := range base.Tenants {
