@@ -39,6 +39,10 @@ var remakable = sets.New(
 	schema.GroupKind{Kind: "LimitRange"},
 )
 
+// Remakes says whether objects of a kind are deleted and made anew where a field
+// of theirs cannot be changed.
+func Remakes(kind schema.GroupKind) bool { return remakable.Has(kind) }
+
 // kustomization is Flux's: deleting it deletes what it applied, unless told not to.
 var kustomization = schema.GroupKind{Group: "kustomize.toolkit.fluxcd.io", Kind: "Kustomization"}
 

@@ -1,0 +1,130 @@
+package meaning
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/aetherplatform/aether/internal/review"
+)
+
+// maxGroups bounds how many findings tell of changes in many namespaces.
+const maxGroups = 20
+
+// blastRadius tells of changes that one file makes in many namespaces.
+func blastRadius(f *facts, report *review.Report) {
+	if report == nil {
+		return
+	}
+	groups := slices.Clone(report.Groups)
+	slices.SortStableFunc(groups, func(a, b review.Group) int { return len(b.Namespaces) - len(a.Namespaces) })
+	for i, g := range groups {
+		if len(g.Namespaces) < 2 {
+			continue
+		}
+		if i >= maxGroups {
+			f.add(fact{risk: review.Info, category: review.BlastRadius, text: fmt.Sprintf("%d more changes are the same in many namespaces", len(groups)-maxGroups)})
+			return
+		}
+		what := "One change is made"
+		if g.Cause != "" {
+			what = plain(g.Cause) + " changes"
+		}
+		one := fact{risk: radius(len(g.Namespaces), len(g.Tenants)), category: review.BlastRadius, place: review.Place{}}
+		if g.Representative >= 0 && g.Representative < len(report.Changes) {
+			c := &report.Changes[g.Representative]
+			what += fmt.Sprintf(" (%s %s is %s)", plain(c.Kind), plain(c.Name), plain(string(c.Action)))
+			one.place = c.Place
+			one.detail = append(one.detail, "For example in "+plain(c.Namespace)+fields(c))
+		}
+		one.text = fmt.Sprintf("%s in %s of %s", what, count(len(g.Namespaces), "namespace"), count(len(g.Tenants), "tenant"))
+		for _, name := range g.Namespaces {
+			same := one
+			same.scope = scopeKey{"", name}
+			f.add(same)
+		}
+		for _, name := range g.Tenants {
+			same := one
+			same.tenant = name
+			f.add(same)
+		}
+	}
+}
+
+func radius(namespaces, tenants int) review.Risk {
+	if namespaces >= 100 || tenants >= 10 {
+		return review.Medium
+	}
+	return review.Low
+}
+
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+// fields names what differs, without values: those are in the diff.
+func fields(c *review.Change) string {
+	var paths []string
+	for i := range c.Fields {
+		paths = append(paths, plain(c.Fields[i].Path))
+	}
+	if len(paths) == 0 {
+		return ""
+	}
+	return ": " + list(paths)
+}
+
+// profiles tells how many namespaces a changed profile is used by.
+func (w *world) profiles(f *facts) {
+	names := maps.Clone(w.before.Profiles)
+	if names == nil {
+		names = map[string]review.Rendered{}
+	}
+	maps.Copy(names, w.after.Profiles)
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		before, had := w.before.Profiles[name]
+		after, has := w.after.Profiles[name]
+		if had && has && before.Digest != "" && before.Digest == after.Digest {
+			continue
+		}
+		one := fact{category: review.BlastRadius, place: after.Place}
+		users, tenants := 0, map[string]bool{}
+		side := w.after
+		if !has {
+			side, one.place = w.before, before.Place
+		}
+		var add []fact
+		for tenant, t := range side.Tenants {
+			for namespace, n := range namespacesOf(t) {
+				if n.Value.Spec.Profile == name {
+					users++
+					tenants[tenant] = true
+					add = append(add, fact{tenant: tenant, scope: scopeKey{"", namespace}})
+				}
+			}
+		}
+		verb := "changes"
+		switch {
+		case !had:
+			verb = "is new"
+		case !has:
+			verb = "is removed"
+		}
+		one.risk = review.Info
+		one.text = "Profile " + plain(name) + " " + verb + ", and no namespace that is touched uses it"
+		if users > 0 {
+			one.risk = radius(users, len(tenants))
+			one.text = fmt.Sprintf("Profile %s %s: %s of %s use it", plain(name), verb, count(users, "namespace"), count(len(tenants), "tenant"))
+		}
+		if len(add) == 0 {
+			f.add(one)
+		}
+		for _, a := range add {
+			a.risk, a.category, a.text, a.place = one.risk, one.category, one.text, one.place
+			f.add(a)
+		}
+	}
+}

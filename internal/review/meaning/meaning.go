@@ -1,0 +1,141 @@
+// Package meaning says what a change of a fleet means: who can now do what, who
+// can now reach whom, what is deleted, and how much of the fleet is touched.
+//
+// It reads what the rendered objects do, never how they are written: objects in
+// another order, a narrower network inside an open one, or a verb that a wildcard
+// had already given are no findings. It decides nothing about what may be merged,
+// and it never repeats the value of a secret.
+package meaning
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/aetherplatform/aether/internal/review"
+)
+
+// DeploySource is the category of a namespace that is deployed from somewhere else.
+const DeploySource review.Category = "DeploySourceChanged"
+
+// Find returns what the difference of two sides means, highest risk first. It
+// reads the changes and groups of the report, and changes nothing of it. Findings
+// that are alike in many namespaces are one.
+//
+// A tenant with errors at head is left out: nothing of it would be applied. Of one
+// with errors at base nothing is known, so all that it has at head counts as gained.
+func Find(base, head *review.Side, report *review.Report) []review.Finding {
+	w := newWorld(base, head)
+	f := &facts{}
+	for _, s := range w.scopes {
+		w.rights(f, s)
+		w.network(f, s)
+		w.podSecurity(f, s)
+		w.quota(f, s)
+		w.immutable(f, s)
+		w.secretObjects(f, s)
+		w.policies(f, s)
+		w.storage(f, s)
+	}
+	for _, t := range w.tenants {
+		w.unknown(f, t)
+		w.budget(f, t)
+		w.names(f, t)
+		w.removals(f, t)
+		w.sources(f, t)
+		w.limits(f, t)
+	}
+	w.profiles(f)
+	blastRadius(f, report)
+	return f.findings()
+}
+
+// Headline is one line for a commit status: how many findings of which risk,
+// what the riskiest one is about, and how many objects change.
+func Headline(report *review.Report) string {
+	if report == nil {
+		return "nothing changes"
+	}
+	counts := map[review.Risk]int{}
+	var first *review.Finding
+	for i := range report.Findings {
+		finding := &report.Findings[i]
+		counts[finding.Risk]++
+		if first == nil || finding.Risk.Weight() < first.Risk.Weight() {
+			first = finding
+		}
+	}
+	var risks []string
+	for _, r := range []review.Risk{review.High, review.Medium, review.Low} {
+		if counts[r] > 0 {
+			risks = append(risks, fmt.Sprintf("%d %s", counts[r], r))
+		}
+	}
+	var parts []string
+	if len(risks) > 0 {
+		parts = append(parts, strings.Join(risks, ", ")+": "+subject(first))
+	}
+	switch n := len(report.Changes); {
+	case n == 0 && len(parts) == 0:
+		return "nothing changes"
+	case n == 1:
+		parts = append(parts, "1 object changes")
+	case n > 1:
+		parts = append(parts, fmt.Sprintf("%d objects change", n))
+	}
+	return strings.Join(parts, "; ")
+}
+
+// subject is what a finding is about, in a few words.
+func subject(f *review.Finding) string {
+	words := map[review.Category]string{
+		review.RightsGained: "rights gained", review.RightsLost: "rights lost",
+		review.NetworkOpened: "network opened", review.NetworkClosed: "network closed",
+		review.PodSecurity: "Pod Security changed", review.QuotaMoved: "quota moved",
+		review.DataDeleted: "data deleted", review.SoftDeleted: "soft-deleted",
+		review.NameClaimed: "name claimed", review.NameReleased: "name released",
+		review.SecretSource: "source of secrets changed", review.Immutable: "cannot be changed in place",
+		review.BlastRadius: "many touched", review.TenantLimits: "tenant's limits changed",
+		review.PolicyChanged: "policy changed", review.IsolationEroded: "isolation eroded",
+		DeploySource: "deployed from elsewhere",
+	}[f.Category]
+	if words == "" {
+		words = string(f.Category)
+	}
+	switch n := len(f.Namespaces); {
+	case n == 1:
+		return words + " in " + f.Namespaces[0]
+	case n > 1:
+		return fmt.Sprintf("%s in %d namespaces", words, n)
+	case len(f.Tenants) == 1:
+		return words + " of tenant " + f.Tenants[0]
+	case len(f.Tenants) > 1:
+		return fmt.Sprintf("%s of %d tenants", words, len(f.Tenants))
+	}
+	return words
+}
+
+// byRisk is the order in which findings are read.
+func byRisk(a, b review.Finding) int {
+	return cmp.Or(
+		cmp.Compare(a.Risk.Weight(), b.Risk.Weight()),
+		cmp.Compare(order(a.Category), order(b.Category)),
+		strings.Compare(a.Title, b.Title),
+		slices.Compare(a.Details, b.Details),
+	)
+}
+
+// order of categories within a risk: what cannot be taken back first.
+func order(c review.Category) int {
+	i := slices.Index([]review.Category{
+		review.IsolationEroded, review.DataDeleted, review.NetworkOpened, review.RightsGained, review.PodSecurity,
+		review.SoftDeleted, review.SecretSource, DeploySource, review.PolicyChanged, review.TenantLimits,
+		review.NameClaimed, review.Immutable, review.QuotaMoved, review.BlastRadius, review.NameReleased,
+		review.RightsLost, review.NetworkClosed,
+	}, c)
+	if i < 0 {
+		return 99 // one that is added later comes last
+	}
+	return i
+}
