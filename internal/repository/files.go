@@ -252,6 +252,9 @@ func (n *node) Size() int64        { return n.bytes }
 func (n *node) ModTime() time.Time { return time.Time{} }
 func (n *node) Sys() any           { return nil }
 
+// Hash of the content: what has the same is the same and need not be read.
+func (n *node) Hash() string { return n.entry.hash.String() }
+
 // Info looks up the size.
 func (n *node) Info() (fs.FileInfo, error) {
 	if n.Type().IsRegular() && n.bytes == 0 {

@@ -2,6 +2,7 @@ package review
 
 import (
 	"io/fs"
+	"path"
 
 	"github.com/aetherplatform/aether/internal/fleet"
 	"github.com/aetherplatform/aether/internal/render"
@@ -16,6 +17,11 @@ type Side struct {
 	// Files is the whole repository at that revision, read-only: tenants/, base/,
 	// policies/, CODEOWNERS.
 	Files fs.FS
+	// Rules is where CODEOWNERS and policies are taken from, at base only: the tip of
+	// the branch that the change goes to, which need not be the commit that it is
+	// compared with. The author of a change chooses where it branches off. Left out:
+	// Files.
+	Rules fs.FS
 	// Tree is what tenants/ holds.
 	Tree fleet.Tree
 	// Result is what the renderer makes of it.
@@ -49,3 +55,14 @@ type Rendered struct {
 	Component string
 	Place     Place
 }
+
+// RuleFiles is Rules, or Files where there are none.
+func (s *Side) RuleFiles() fs.FS {
+	if s.Rules != nil {
+		return s.Rules
+	}
+	return s.Files
+}
+
+// Folder is a path below Path, relative to the root of the repository.
+func (s *Side) Folder(name string) string { return path.Join(s.Path, name) }

@@ -20,6 +20,7 @@ import (
 	"github.com/aetherplatform/aether/internal/repository"
 	"github.com/aetherplatform/aether/internal/review"
 	"github.com/aetherplatform/aether/internal/review/compare"
+	"github.com/aetherplatform/aether/internal/review/judge"
 )
 
 // Options is what diff is asked.
@@ -121,16 +122,13 @@ func run(ctx context.Context, o *Options) error {
 	}
 	defer closer.Close()
 
-	baseSide, headSide, report, err := compare.Run(ctx, compare.Options{
+	baseSide, headSide, report, err := judge.Report(ctx, compare.Options{
 		Base: base, Head: head, Path: filepath.ToSlash(o.Path), Tenant: o.Tenant, Cluster: o.Cluster, Store: o.store(),
-	})
+	}, nil)
 	if err != nil {
 		return usage(err)
 	}
 	if err := o.checkTenant(baseSide, headSide); err != nil {
-		return err
-	}
-	if err := complete(baseSide, headSide, report); err != nil {
 		return err
 	}
 	for _, e := range report.Errors {
@@ -140,7 +138,7 @@ func run(ctx context.Context, o *Options) error {
 		}
 		fmt.Fprintf(o.Err, "%s: %s: %s%s\n", e.Place, e.Tenant, e.Message, known)
 	}
-	if err := outputs[o.Output](o.Out, report); err != nil {
+	if err := outputs[o.Output](o.Out, o.Env, report); err != nil {
 		return fmt.Errorf("cannot print the report: %w", err)
 	}
 	return outcome(report)

@@ -1,79 +1,35 @@
 package diff
 
 import (
-	"encoding/json"
-	"fmt"
 	"io"
 	"maps"
 	"slices"
-	"strings"
 
+	"github.com/aetherplatform/aether/internal/cli"
 	"github.com/aetherplatform/aether/internal/review"
+	"github.com/aetherplatform/aether/internal/review/report"
 )
 
-// completion says of two sides what their comparison does not.
-type completion func(base, head *review.Side, report *review.Report) error
-
-// completions run in this order: what the change means, who has to approve it,
-// what would refuse it.
-var completions = []completion{}
-
-func complete(base, head *review.Side, report *review.Report) error {
-	for _, c := range completions {
-		if err := c(base, head, report); err != nil {
-			return err
-		}
-	}
-	return nil
+// outputs by name.
+var outputs = map[string]func(io.Writer, *cli.Env, *review.Report) error{
+	"text": func(w io.Writer, env *cli.Env, r *review.Report) error {
+		return report.Text(w, r, report.Options{Color: env.Color})
+	},
+	"markdown": func(w io.Writer, _ *cli.Env, r *review.Report) error {
+		text, _ := report.Markdown(r, wholeReport, report.Options{})
+		_, err := io.WriteString(w, text)
+		return err
+	},
+	"json":  plainly(report.JSON),
+	"html":  plainly(report.HTML),
+	"sarif": plainly(report.SARIF),
 }
 
-// outputs by name.
-var outputs = map[string]func(io.Writer, *review.Report) error{
-	"json": writeJSON,
-	"text": writeText,
+// wholeReport is a limit, in bytes, that folds nothing that a person would read.
+const wholeReport = 16 << 20
+
+func plainly(write func(io.Writer, *review.Report) error) func(io.Writer, *cli.Env, *review.Report) error {
+	return func(w io.Writer, _ *cli.Env, r *review.Report) error { return write(w, r) }
 }
 
 func outputNames() []string { return slices.Sorted(maps.Keys(outputs)) }
-
-func writeJSON(w io.Writer, report *review.Report) error {
-	encoder := json.NewEncoder(w)
-	encoder.SetIndent("", "  ")
-	encoder.SetEscapeHTML(false)
-	return encoder.Encode(report)
-}
-
-// writeText prints each change on a line, fields below it, and a group once.
-func writeText(w io.Writer, report *review.Report) error {
-	shown := map[string]int{}
-	for _, g := range report.Groups {
-		shown[g.Key] = len(g.Namespaces)
-	}
-	printed := map[string]bool{}
-	for i := range report.Changes {
-		c := &report.Changes[i]
-		if c.Group != "" && printed[c.Group] {
-			continue
-		}
-		printed[c.Group] = true
-		more := ""
-		if n := shown[c.Group]; n > 0 {
-			more = fmt.Sprintf(" (the same in %d namespaces)", n)
-		}
-		fmt.Fprintf(w, "%s %s/%s %s%s\n", c.Action, c.Kind, strings.TrimPrefix(c.Namespace+"/", "/")+c.Name, c.Place, more)
-		for _, f := range c.Fields {
-			fmt.Fprintf(w, "    %s: %s -> %s\n", f.Path, asJSON(f.Old), asJSON(f.New))
-		}
-	}
-	s := report.Summary
-	_, err := fmt.Fprintf(w, "%d created, %d changed, %d deleted, %d moved in %d namespaces of %d tenants\n",
-		s.Created, s.Changed, s.Deleted, s.Moved, s.Namespaces, s.Tenants)
-	return err
-}
-
-func asJSON(v any) string {
-	data, err := json.Marshal(v)
-	if err != nil {
-		return "?"
-	}
-	return string(data)
-}

@@ -15,6 +15,7 @@ import (
 	"github.com/aetherplatform/aether/internal/cli/local"
 	"github.com/aetherplatform/aether/internal/cli/reconcile"
 	"github.com/aetherplatform/aether/internal/cli/render"
+	"github.com/aetherplatform/aether/internal/cli/review"
 	"github.com/aetherplatform/aether/internal/cli/validate"
 	"github.com/aetherplatform/aether/internal/cli/version"
 )
@@ -42,6 +43,7 @@ what became of it and why, and run a whole platform on your own machine.
 	cmd.SetUsageTemplate(usage)
 	cmd.AddGroup(
 		&cobra.Group{ID: "offline", Title: "On files, without a cluster:"},
+		&cobra.Group{ID: "forge", Title: "On pull requests:"},
 		&cobra.Group{ID: "cluster", Title: "In a cluster:"},
 		&cobra.Group{ID: "local", Title: "On this machine:"},
 		&cobra.Group{ID: "about", Title: "About this program:"},
@@ -53,6 +55,7 @@ what became of it and why, and run a whole platform on your own machine.
 		}
 	}
 	add("offline", validate.NewCommand(env), render.NewCommand(env), diff.NewCommand(env))
+	add("forge", review.NewCommand(env, engine(env)))
 	add("cluster", get.NewCommand(env), explain.NewCommand(env), reconcile.NewCommand(env))
 	add("local", local.NewCommand(env))
 	add("about", version.NewCommand(env))

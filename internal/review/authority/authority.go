@@ -48,7 +48,7 @@ const mostFaults = 20
 
 // Check fills report.Approvals, and adds findings on CODEOWNERS to report.Findings.
 func Check(base, head *review.Side, report *review.Report) error {
-	roots := slices.Concat([]string{tenantsDir, "base", "policies"}, codeOwnersFiles, forgeFiles)
+	roots := slices.Concat([]string{base.Folder(tenantsDir), base.Folder("base"), base.Folder("policies")}, codeOwnersFiles, forgeFiles)
 	changes, err := files.Changed(base.Files, head.Files, roots...)
 	if err != nil {
 		return fmt.Errorf("cannot compare the files of base and head: %w", err)
@@ -64,7 +64,7 @@ func Check(base, head *review.Side, report *review.Report) error {
 	limits := limitsChanged(base, head)
 	var approvals []review.Approval
 	for _, c := range changes {
-		reasons := platformReasons(c.Path)
+		reasons := platformReasons(c.Path, base.Path)
 		reasons = append(reasons, limits[c.Path]...)
 		delete(limits, c.Path)
 		approvals = append(approvals, approve(owners, c.Path, reasons)...)
@@ -106,8 +106,12 @@ func approve(owners *codeOwners, file string, reasons []string) []review.Approva
 	return all
 }
 
-// platformReasons is why only the platform team may change a file whatever is in it.
-func platformReasons(file string) []string {
+// platformReasons is why only the platform team may change a file whatever is in
+// it; fleetDir is the folder of the fleet.
+func platformReasons(file, fleetDir string) []string {
+	if fleetDir != "." {
+		file = strings.TrimPrefix(file, fleetDir+"/")
+	}
 	top, rest, _ := strings.Cut(file, "/")
 	below, _, _ := strings.Cut(rest, "/")
 	switch {
@@ -206,7 +210,7 @@ func readCodeOwners(side *review.Side) (*codeOwners, []review.Finding, error) {
 	var findings []review.Finding
 	var found *codeOwners
 	for _, file := range codeOwnersFiles {
-		data, err := files.Read(side.Files, file, maxCodeOwnersBytes)
+		data, err := files.Read(side.RuleFiles(), file, maxCodeOwnersBytes)
 		switch {
 		case errors.Is(err, files.ErrLink), errors.Is(err, files.ErrLarge):
 			findings = append(findings, review.Finding{

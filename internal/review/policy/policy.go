@@ -18,6 +18,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -52,13 +53,30 @@ var ErrTooExpensive = errors.New("the policies take too long on the objects of t
 // Evaluate fills report.Violations, and adds findings on policies to
 // report.Findings.
 func Evaluate(ctx context.Context, base, head *review.Side, report *review.Report) error {
-	rules, err := load(base.Files)
+	inForce, err := fs.Sub(base.RuleFiles(), base.Folder(""))
 	if err != nil {
 		return err
 	}
-	changed, err := changes(base.Files, head.Files, rules)
+	rules, err := load(inForce)
 	if err != nil {
 		return err
+	}
+	old, err := fs.Sub(base.Files, base.Folder(""))
+	if err != nil {
+		return err
+	}
+	now, err := fs.Sub(head.Files, head.Folder(""))
+	if err != nil {
+		return err
+	}
+	changed, err := changes(old, now, rules)
+	if err != nil {
+		return err
+	}
+	for _, findings := range [][]review.Finding{changed, rules.notes} {
+		for i := range findings {
+			findings[i].Place.File = base.Folder(findings[i].Place.File)
+		}
 	}
 	e := &evaluation{set: rules}
 	if rules.inForce() {

@@ -16,26 +16,15 @@ const Marker = "<!-- aether-review -->"
 // body is the whole comment. Nothing of it that a pull request's author wrote
 // comes from here: title and branch names are on the page already.
 func (r *Runner) body(report *review.Report, link string) string {
-	head, foot := Marker+"\n", "\n\n"+footer(report)
-	limit := r.Forge.CommentLimit() - len(head) - len(foot)
+	head := Marker + "\n"
+	limit := r.Forge.CommentLimit() - len(head)
 	text, _ := r.Markdown(report, limit, link)
 	if len(text) > limit {
 		// Cutting Markdown could wake what was rendered inert.
 		r.Log.Warn("the report is larger than a comment may be", "bytes", len(text), "limit", limit)
 		text = "This change is too large for a comment. " + Summary(report) + "."
 	}
-	return head + text + foot
-}
-
-// footer says what was reviewed: commits and the digest of what would be applied.
-func footer(report *review.Report) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "<sub>Reviewed <code>%s</code> against <code>%s</code>", short(report.Head.Commit), short(report.Base.Commit))
-	if digest := digestOf(report); digest != "" {
-		fmt.Fprintf(&b, "; once merged, <code>TenantSource.status.digest</code> is <code>%s</code>", digest)
-	}
-	b.WriteString(".</sub>\n")
-	return b.String()
+	return head + text
 }
 
 var digestRule = regexp.MustCompile(`^[A-Za-z0-9:+/=_-]{1,128}$`)
