@@ -65,4 +65,4 @@ func (s *Side) RuleFiles() fs.FS {
 }
 
 // Folder is a path below Path, relative to the root of the repository.
-func (s *Side) Folder(name string) string { return path.Join(s.Path, name) }
+func (s *Side) Folder(name string) string { return path.Clean(path.Join(s.Path, name)) }

@@ -56,9 +56,9 @@ func TestWhatAChangeMeansIsSaidHighestRiskFirst(t *testing.T) {
 `},
 			want: []string{
 				"high NetworkOpened: acme-web can now be reached by namespace globex-billing of tenant globex on 8080/TCP",
+				"high NetworkOpened: acme-web can now be reached by the internet on 8080/TCP",
 				"medium NetworkOpened: acme-web can now be reached by the ingress controller in ingress-nginx on 8080/TCP",
 				"medium NetworkOpened: acme-web can now be reached by the ingress controller on 8080/TCP",
-				"medium NetworkOpened: acme-web can now be reached by the internet on 8080/TCP",
 				"low NetworkOpened: acme-web can now be reached by namespace acme-db of its own tenant on 8080/TCP",
 			},
 		},

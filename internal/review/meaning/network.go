@@ -74,9 +74,6 @@ func (w *world) opened(f *facts, s *scope, in bool, base, head *traffic, closed 
 			risk: d.risk, category: review.NetworkOpened, who: d.text, noun: d.noun,
 			tenant: s.tenant, scope: s.scopeKey, place: s.place(classNetwork),
 		}
-		if in && d.internet {
-			one.risk = review.Medium
-		}
 		subject := markWhere
 		if what.peer.pods != "" {
 			subject = "Pods (" + plain(what.peer.pods) + ") of " + markWhere

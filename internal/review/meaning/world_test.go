@@ -92,7 +92,7 @@ func sideOf(t testing.TB, files map[string]string) *review.Side {
 	}
 	for _, r := range result.Tenants {
 		tenant := &review.Tenant{Name: r.Name, Tenant: r.Tenant, Errors: r.Errors}
-		for _, o := range r.Objects {
+		for _, o := range r.Objects() {
 			tenant.Objects = append(tenant.Objects, rendered(r.Name, "", o))
 		}
 		for _, cluster := range clusters {

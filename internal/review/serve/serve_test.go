@@ -99,7 +99,7 @@ func newWorld(t *testing.T) *world {
 			return produce(ctx, dir, base, head)
 		},
 		Markdown: func(r *review.Report, _ int, _ string) (string, bool) {
-			return "## What this changes\n\nTitle: " + r.Findings[0].Title, false
+			return "## What this changes\n\nTitle: " + r.Findings[0].Title + "\n\n" + r.Head.Commit + " " + r.Head.Digest, false
 		},
 	}
 	server, err := serve.New(serve.Options{
