@@ -96,7 +96,7 @@ func spans(oldValue, newValue any) (was, is span) {
 	for head < min(len(a), len(b)) && a[head] == b[head] {
 		head++
 	}
-	for head > 0 && !(startsRune(a, head) && startsRune(b, head)) {
+	for head > 0 && (!startsRune(a, head) || !startsRune(b, head)) {
 		head--
 	}
 	for tail < min(len(a), len(b))-head && a[len(a)-1-tail] == b[len(b)-1-tail] {

@@ -54,7 +54,7 @@ const (
 	levels
 )
 
-// noRows leaves all rows in a list.
+// allRows leaves all rows in a list.
 const allRows = 1 << 30
 
 type comment struct {
@@ -144,10 +144,10 @@ func (c *comment) foldDetails() bool {
 }
 
 func (c *comment) foldRows() bool {
-	switch {
-	case c.rows == 0:
+	switch c.rows {
+	case 0:
 		return false
-	case c.rows == allRows:
+	case allRows:
 		c.rows = 64
 	default:
 		c.rows /= 2

@@ -219,3 +219,13 @@ func TestALinkCannotLeaveItsPlace(t *testing.T) {
 		}
 	}
 }
+
+// Forges split the row of a table at pipes before they read anything else in it,
+// and do not agree on a pipe after a backslash.
+func TestAPipeDoesNotEndACell(t *testing.T) {
+	for in, want := range map[string]string{"a|b": `a\|b`, `a\|b`: `a\u007cb`, `a\\|b`: `a\\u007cb`, "||": `\|\|`, "": ""} {
+		if got := cell(in); got != want {
+			t.Errorf("%q becomes %q, want %q", in, got, want)
+		}
+	}
+}

@@ -212,10 +212,10 @@ func TestSARIFHoldsWhatForgesAskFor(t *testing.T) {
 		if at.ArtifactLocation.URI == "" || strings.HasPrefix(at.ArtifactLocation.URI, "/") || at.Region != nil && at.Region.StartLine < 1 {
 			t.Errorf("%s: no place in the repository: %+v", x.RuleID, at)
 		}
-		if print := x.PartialFingerprints["aether/v1"]; print == "" || seen[print] {
-			t.Errorf("%s: its fingerprint is not its own: %q", x.RuleID, print)
+		if fingerprint := x.PartialFingerprints["aether/v1"]; fingerprint == "" || seen[fingerprint] {
+			t.Errorf("%s: its fingerprint is not its own: %q", x.RuleID, fingerprint)
 		} else {
-			seen[print] = true
+			seen[fingerprint] = true
 		}
 	}
 	if len(run.Results) != 2+1+5 {
