@@ -100,6 +100,7 @@ type htmlFinding struct {
 
 type htmlGroup struct {
 	Size       string
+	Cause      string
 	Exceptions []string
 	Namespaces []string
 	Object     *htmlObject
@@ -154,7 +155,7 @@ func htmlView(v *view) htmlTree {
 	}
 	for _, g := range v.groups {
 		tree.Groups = append(tree.Groups, htmlGroup{
-			Size: groupSize(g), Exceptions: g.exceptions, Namespaces: g.Namespaces,
+			Size: groupSize(g), Cause: g.Cause, Exceptions: g.exceptions, Namespaces: g.Namespaces,
 			Object: newHTMLObject(g.change, review.Info, &room),
 		})
 	}

@@ -3,6 +3,7 @@ package report
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"unicode"
@@ -90,31 +91,45 @@ func (s span) String() string { return s.Before + s.Differs + s.After }
 // spans are two values, and where they differ. Of long ones the part is shown in
 // which they differ, so that a long beginning does not hide a changed end.
 func spans(oldValue, newValue any) (was, is span) {
-	a, b := []rune(value(oldValue)), []rune(value(newValue))
+	a, b := value(oldValue), value(newValue)
 	head, tail := 0, 0
 	for head < min(len(a), len(b)) && a[head] == b[head] {
 		head++
 	}
+	for head > 0 && (!startsRune(a, head) || !startsRune(b, head)) {
+		head--
+	}
 	for tail < min(len(a), len(b))-head && a[len(a)-1-tail] == b[len(b)-1-tail] {
 		tail++
+	}
+	for tail > 0 && !startsRune(a, len(a)-tail) {
+		tail--
 	}
 	return cut(a, head, tail), cut(b, head, tail)
 }
 
-func cut(s []rune, head, tail int) span {
+func startsRune(s string, i int) bool { return i == len(s) || utf8.RuneStart(s[i]) }
+
+func cut(s string, head, tail int) span {
 	const around = 80
-	before, differs, after := s[:head], s[head:len(s)-tail], s[len(s)-tail:]
-	out := span{Before: inert(string(before), maxValue*8), Differs: inert(string(differs), maxValue), After: inert(string(after), maxValue*8)}
-	if len(s) <= maxValue {
-		return out
+	before, after := s[:head], s[len(s)-tail:]
+	left, right := "", ""
+	if len(s) > maxValue && len(before) > around {
+		i := len(before) - around
+		for !startsRune(before, i) {
+			i++
+		}
+		before, left = before[i:], "…"
 	}
-	if len(before) > around {
-		out.Before = "…" + inert(string(before[len(before)-around:]), maxValue*8)
+	if len(s) > maxValue && len(after) > around {
+		i := around
+		for !startsRune(after, i) {
+			i--
+		}
+		after, right = after[:i], "…"
 	}
-	if len(after) > around {
-		out.After = inert(string(after[:around]), maxValue*8) + "…"
-	}
-	return out
+	// Escapes are longer than what they stand for.
+	return span{left + inert(before, 16*maxValue), inert(s[head:len(s)-tail], maxValue), inert(after, 16*maxValue) + right}
 }
 
 // line is what a field says, for text.
@@ -138,7 +153,8 @@ func content(m map[string]any, limit int) []string {
 	if len(m) == 0 {
 		return nil
 	}
-	data, err := yaml.Marshal(m)
+	room := limit * maxValue
+	data, err := yaml.Marshal(within(m, &room))
 	if err != nil {
 		return []string{"(no YAML: " + inert(err.Error(), maxMessage) + ")"}
 	}
@@ -152,6 +168,48 @@ func content(m map[string]any, limit int) []string {
 		lines = append(lines, "… "+count(all-limit, "more line"))
 	}
 	return lines
+}
+
+// within is a copy of v that is no larger than room: an object may be as large as
+// a file of the repository, and only its first lines are shown.
+func within(v any, room *int) any {
+	switch v := v.(type) {
+	case map[string]any:
+		out := map[string]any{}
+		for _, k := range slices.Sorted(maps.Keys(v)) {
+			if *room <= 0 {
+				out["…"] = count(len(v)-len(out), "more field")
+				break
+			}
+			*room -= len(k) + 1
+			out[k] = within(v[k], room)
+		}
+		return out
+	case []any:
+		out := []any{}
+		for i, x := range v {
+			if *room <= 0 {
+				out = append(out, "… "+count(len(v)-i, "more"))
+				break
+			}
+			out = append(out, within(x, room))
+		}
+		return out
+	case string:
+		all := len(v)
+		if all > max(*room, maxValue) {
+			end := max(*room, maxValue)
+			for !utf8.RuneStart(v[end]) && end > 0 {
+				end--
+			}
+			v = fmt.Sprintf("%s… (%s bytes in all)", v[:end], thousands(all))
+		}
+		*room -= len(v)
+		return v
+	default:
+		*room -= 8
+		return v
+	}
 }
 
 // inertAll is inert for each of names.

@@ -54,7 +54,7 @@ const (
 	levels
 )
 
-// noRows leaves all rows in a list.
+// allRows leaves all rows in a list.
 const allRows = 1 << 30
 
 type comment struct {
@@ -144,10 +144,10 @@ func (c *comment) foldDetails() bool {
 }
 
 func (c *comment) foldRows() bool {
-	switch {
-	case c.rows == 0:
+	switch c.rows {
+	case 0:
 		return false
-	case c.rows == allRows:
+	case allRows:
 		c.rows = 64
 	default:
 		c.rows /= 2
@@ -311,7 +311,10 @@ func (c *comment) writeViolations(b *strings.Builder) {
 
 func groupBlock(g group, level int) string {
 	var b strings.Builder
-	title := summary(g.change) + " " + html.EscapeString(groupSize(g))
+	title := codeHTML(sign(g.change.Action)+" "+kind(g.change.Object)+" "+g.change.Name) + " " + groupSize(g)
+	if g.Cause != "" {
+		title += ", by " + codeHTML(g.Cause)
+	}
 	if level == asLine {
 		fmt.Fprintf(&b, "%s in %s\n\n", code(sign(g.change.Action)+" "+full(g.change.Object), maxName), count(len(g.Namespaces), "namespace"))
 		return b.String()
@@ -328,10 +331,9 @@ func groupBlock(g group, level int) string {
 	return b.String()
 }
 
-// summary is for inside of <summary>, where Markdown is not read.
-func summary(c *review.Change) string {
-	return fmt.Sprintf("<code>%s</code> in many namespaces:", html.EscapeString(
-		sign(c.Action)+" "+inert(kind(c.Object), maxMarkdownName)+" "+inert(c.Name, maxMarkdownName)))
+// codeHTML is code for inside of <summary>, where Markdown is not read.
+func codeHTML(s string) string {
+	return "<code>" + html.EscapeString(cmp.Or(inert(s, maxName), "(none)")) + "</code>"
 }
 
 func tenantBlock(t tenant, level int) string {
@@ -347,10 +349,10 @@ func tenantBlock(t tenant, level int) string {
 		fmt.Fprintf(&b, "Tenant %s: %s\n\n", code(t.name, maxMarkdownName), note)
 		return b.String()
 	}
-	open(&b, fmt.Sprintf("Tenant <code>%s</code>: %s", html.EscapeString(cmp.Or(inert(t.name, maxMarkdownName), "?")), note))
+	open(&b, fmt.Sprintf("Tenant %s: %s", codeHTML(t.name), note))
 	for _, c := range t.clusters {
 		for _, n := range c.namespaces {
-			head := "Tenant"
+			head := "Whole tenant"
 			if n.name != "" {
 				head = "Namespace " + code(n.name, maxMarkdownName)
 			}
@@ -508,6 +510,7 @@ func plain(word string) bool {
 		case c >= '0' && c <= '9':
 			digits++
 			hex++
+		case c == '\'' && i > 0 && isLetter(word[i-1]):
 		case !isLetter(c):
 			return false
 		case c|0x20 <= 'f':

@@ -275,9 +275,11 @@ func sign(a review.Action) string {
 	}
 }
 
-// kind is "Deployment.apps": the group is left out where there is none.
+// kind is "CiliumNetworkPolicy.cilium.io"; for the kinds of Kubernetes and our own
+// the group is left out.
 func kind(o review.Object) string {
-	if g, _, ok := strings.Cut(o.APIVersion, "/"); ok && g != "aetherplatform.cloud" {
+	g, _, ok := strings.Cut(o.APIVersion, "/")
+	if ok && strings.Contains(g, ".") && !strings.HasSuffix(g, ".k8s.io") && g != "aetherplatform.cloud" {
 		return o.Kind + "." + g
 	}
 	return o.Kind

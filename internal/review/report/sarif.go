@@ -207,12 +207,12 @@ func (s *sarif) add(r sarifResult, at review.Place, tenant, text string) {
 		s.rules = append(s.rules, sarifRule{r.RuleID, sarifText{r.RuleID}})
 	}
 	sum := sha256.Sum256([]byte(strings.Join([]string{r.RuleID, at.File, tenant, text}, "\x00")))
-	print := hex.EncodeToString(sum[:])
-	s.seen[print]++
-	if n := s.seen[print]; n > 1 {
-		print += fmt.Sprintf(":%d", n)
+	fingerprint := hex.EncodeToString(sum[:])
+	s.seen[fingerprint]++
+	if n := s.seen[fingerprint]; n > 1 {
+		fingerprint += fmt.Sprintf(":%d", n)
 	}
-	r.PartialFingerprints = map[string]string{"aether/v1": print}
+	r.PartialFingerprints = map[string]string{"aether/v1": fingerprint}
 
 	file := cmp.Or(at.File, "tenants")
 	place := sarifPhysical{ArtifactLocation: sarifArtifact{(&url.URL{Path: file}).String(), "%SRCROOT%"}}

@@ -26,7 +26,7 @@ const (
 
 // Text writes the report for a terminal.
 func Text(w io.Writer, r *review.Report, o Options) error {
-	t := &text{Writer: bufio.NewWriter(w), color: o.Color}
+	t := &terminal{Writer: bufio.NewWriter(w), color: o.Color}
 	v := newView(r)
 	t.findings(v)
 	t.errors(v)
@@ -40,21 +40,21 @@ func Text(w io.Writer, r *review.Report, o Options) error {
 	return t.Flush() // holds the first error of any write
 }
 
-type text struct {
+type terminal struct {
 	*bufio.Writer
 	color bool
 }
 
-func (t *text) paint(code, s string) string {
+func (t *terminal) paint(code, s string) string {
 	if !t.color {
 		return s
 	}
 	return "\x1b[" + code + "m" + s + "\x1b[0m"
 }
 
-func (t *text) heading(s string) { fmt.Fprintln(t, t.paint(bold, s)) }
+func (t *terminal) heading(s string) { fmt.Fprintln(t, t.paint(bold, s)) }
 
-func (t *text) findings(v *view) {
+func (t *terminal) findings(v *view) {
 	if len(v.findings) == 0 {
 		return
 	}
@@ -87,7 +87,7 @@ func riskColor(r review.Risk) string {
 	}
 }
 
-func (t *text) errors(v *view) {
+func (t *terminal) errors(v *view) {
 	if len(v.errors) == 0 {
 		return
 	}
@@ -98,14 +98,14 @@ func (t *text) errors(v *view) {
 	fmt.Fprintln(t)
 }
 
-func (t *text) age(old bool) string {
+func (t *terminal) age(old bool) string {
 	if old {
 		return t.paint(faint, "old")
 	}
 	return t.paint(red, "new")
 }
 
-func (t *text) approvals(v *view) {
+func (t *terminal) approvals(v *view) {
 	if len(v.Approvals) == 0 {
 		return
 	}
@@ -125,7 +125,7 @@ func owners(a review.Approval) string {
 	return cmp.Or(who, "nobody is named")
 }
 
-func (t *text) violations(v *view) {
+func (t *terminal) violations(v *view) {
 	if len(v.refused) == 0 {
 		return
 	}
@@ -148,13 +148,17 @@ func full(o review.Object) string {
 	return inert(kind(o), maxName) + " " + inert(name, 3*maxName)
 }
 
-func (t *text) groups(v *view) {
+func (t *terminal) groups(v *view) {
 	if len(v.groups) == 0 {
 		return
 	}
 	t.heading("The same in many namespaces")
 	for _, g := range v.groups {
-		t.object("  ", g.change, groupSize(g))
+		note := groupSize(g)
+		if g.Cause != "" {
+			note += ", by " + inert(g.Cause, maxMessage)
+		}
+		t.object("  ", g.change, note)
 		if len(g.exceptions) > 0 {
 			names, more := where(nil, g.exceptions, 10)
 			fmt.Fprintf(t, "      otherwise in %s\n", join(strings.Join(inertAll(names), ", "), more))
@@ -164,14 +168,10 @@ func (t *text) groups(v *view) {
 }
 
 func groupSize(g group) string {
-	s := fmt.Sprintf("in %s of %s", count(len(g.Namespaces), "namespace"), count(len(g.Tenants), "tenant"))
-	if g.Cause != "" {
-		s += ", by " + inert(g.Cause, maxMessage)
-	}
-	return s
+	return fmt.Sprintf("in %s of %s", count(len(g.Namespaces), "namespace"), count(len(g.Tenants), "tenant"))
 }
 
-func (t *text) tenant(x tenant) {
+func (t *terminal) tenant(x tenant) {
 	t.heading("Tenant " + inert(x.name, maxName))
 	for _, c := range x.clusters {
 		indent := "  "
@@ -196,7 +196,7 @@ func (t *text) tenant(x tenant) {
 	fmt.Fprintln(t)
 }
 
-func (t *text) object(indent string, c *review.Change, note string) {
+func (t *terminal) object(indent string, c *review.Change, note string) {
 	color := actionColor(c.Action)
 	fmt.Fprintf(t, "%s%s %s %s  %s\n", indent, t.paint(color, sign(c.Action)),
 		inert(kind(c.Object), maxName), t.paint(bold, inert(c.Name, maxName)), t.paint(faint, join(movedFrom(c), note)))

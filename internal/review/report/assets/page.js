@@ -57,7 +57,9 @@
       filter();
       const p = new URLSearchParams();
       for (const [k, e] of [["q", q], ["action", action], ["risk", risk]]) if (e.value) p.set(k, e.value);
-      history.replaceState(null, "", p.size ? "#" + p : location.href.split("#")[0]);
+      try {
+        history.replaceState(null, "", p.size ? "#" + p : location.href.split("#")[0]);
+      } catch (e) { /* some browsers forbid it to files; only the address is for sharing */ }
     }, 120);
   }
 
