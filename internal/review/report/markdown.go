@@ -24,7 +24,7 @@ const (
 
 // Markdown is the report as one comment of a pull request of at most limit bytes;
 // 0 is no limit, and less than MinLimit counts as MinLimit. Where it does not fit,
-// it is folded from the least important: unchanged context, field diffs of the
+// it is folded from the least important: content of deleted objects, field diffs of the
 // tenants of least risk, then of the others, the objects of each tenant, details of
 // findings, tenants themselves, and at last the rows of the lists. It says what it
 // folded, and where the whole report is.
@@ -33,7 +33,7 @@ func Markdown(r *review.Report, limit int, o Options) (text string, folded bool)
 		limit = max(limit, MinLimit)
 	}
 	c := newComment(newView(r), limit, o)
-	for _, fold := range []func() bool{c.foldContext, c.foldDiffs, c.foldObjects, c.foldDetails, c.foldTenants, c.foldRows} {
+	for _, fold := range []func() bool{c.foldDeleted, c.foldDiffs, c.foldObjects, c.foldDetails, c.foldTenants, c.foldRows} {
 		if c.fits() {
 			break
 		}
@@ -46,7 +46,7 @@ func Markdown(r *review.Report, limit int, o Options) (text string, folded bool)
 
 // How much of a tenant is shown.
 const (
-	withContext = iota
+	withDeleted = iota // with the content of what is deleted
 	withDiffs
 	withObjects
 	asLine
@@ -114,7 +114,7 @@ func (c *comment) fits() bool {
 
 func (c *comment) length() int { return len(c.head()) + len(c.lists) + c.size + len(c.foot()) }
 
-func (c *comment) foldContext() bool { return c.foldTo(withDiffs) }
+func (c *comment) foldDeleted() bool { return c.foldTo(withDiffs) }
 func (c *comment) foldDiffs() bool   { return c.foldTo(withObjects) }
 func (c *comment) foldObjects() bool { return c.foldTo(asLine) }
 func (c *comment) foldTenants() bool { return c.foldTo(hidden) }
@@ -184,7 +184,7 @@ func (c *comment) foot() string {
 		}
 	}
 	var parts []string
-	for level, what := range []string{"", "unchanged context", "field diffs", "objects", "names"} {
+	for level, what := range []string{"", "content of deleted objects", "field diffs", "objects", "names"} {
 		if level > 0 && n[level] > 0 {
 			parts = append(parts, fmt.Sprintf("%s of %d of %s", what, n[level], count(len(c.blocks), "part")))
 		}
@@ -392,14 +392,9 @@ func diff(lines []string, c *review.Change, level int) []string {
 	if level >= withObjects {
 		return lines
 	}
-	if level == withContext {
-		for _, l := range content(c.Unchanged, maxMarkdownLines) {
-			lines = append(lines, "      "+l)
-		}
-		if c.Action == review.Deleted {
-			for _, l := range content(c.Content, maxMarkdownLines) {
-				lines = append(lines, "-     "+l)
-			}
+	if level == withDeleted && c.Action == review.Deleted {
+		for _, l := range content(c.Content, maxMarkdownLines) {
+			lines = append(lines, "-     "+l)
 		}
 	}
 	if c.Action == review.Created {
