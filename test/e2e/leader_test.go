@@ -204,11 +204,15 @@ func (w *world) asks(url string) (string, error) {
 	return string(body), err
 }
 
-// versions are the resource versions of all that the operator made.
+// versions are the resource versions of all that the operator made, but for what
+// the cluster itself writes to: the status of a ResourceQuota.
 func (w *world) versions() map[string]string {
 	w.Helper()
 	versions := map[string]string{}
 	for _, kind := range managed {
+		if kind.Kind == "ResourceQuota" {
+			continue
+		}
 		list := &unstructured.UnstructuredList{}
 		list.SetGroupVersionKind(kind.GroupVersion().WithKind(kind.Kind + "List"))
 		if err := w.Client.List(w.Context(), list, client.MatchingLabels{v1alpha1.LabelManagedBy: v1alpha1.ManagedBy}); err != nil {
