@@ -14,7 +14,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/aetherplatform/aether/internal/cache"
 	"github.com/aetherplatform/aether/internal/cli"
 	"github.com/aetherplatform/aether/internal/fleet"
 	"github.com/aetherplatform/aether/internal/repository"
@@ -219,12 +218,7 @@ func (o *Options) store() fleet.Store {
 	if o.NoCache {
 		return nil
 	}
-	store, err := cache.Open()
-	if err != nil {
-		fmt.Fprintf(o.Err, "warning: nothing is cached: %v\n", err)
-		return nil
-	}
-	return store
+	return o.Env.Store()
 }
 
 func (o *Options) checkTenant(sides ...*review.Side) error {

@@ -16,7 +16,7 @@ var outputs = map[string]func(io.Writer, *cli.Env, *review.Report) error{
 		return report.Text(w, r, report.Options{Color: env.Color})
 	},
 	"markdown": func(w io.Writer, _ *cli.Env, r *review.Report) error {
-		text, _ := report.Markdown(r, wholeReport, report.Options{})
+		text, _ := report.Markdown(r, 0, report.Options{})
 		_, err := io.WriteString(w, text)
 		return err
 	},
@@ -24,9 +24,6 @@ var outputs = map[string]func(io.Writer, *cli.Env, *review.Report) error{
 	"html":  plainly(report.HTML),
 	"sarif": plainly(report.SARIF),
 }
-
-// wholeReport is a limit, in bytes, that folds nothing that a person would read.
-const wholeReport = 16 << 20
 
 func plainly(write func(io.Writer, *review.Report) error) func(io.Writer, *cli.Env, *review.Report) error {
 	return func(w io.Writer, _ *cli.Env, r *review.Report) error { return write(w, r) }

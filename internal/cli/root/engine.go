@@ -2,14 +2,11 @@ package root
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"strings"
 
-	"github.com/aetherplatform/aether/internal/cache"
 	"github.com/aetherplatform/aether/internal/cli"
 	"github.com/aetherplatform/aether/internal/cli/review"
-	"github.com/aetherplatform/aether/internal/fleet"
 	reviews "github.com/aetherplatform/aether/internal/review"
 	"github.com/aetherplatform/aether/internal/review/judge"
 	"github.com/aetherplatform/aether/internal/review/report"
@@ -19,7 +16,7 @@ import (
 func engine(env *cli.Env) review.Engine {
 	return review.Engine{
 		Produce: func(ctx context.Context, dir, base, head string) (*reviews.Report, error) {
-			return judge.Commits(ctx, dir, base, head, ".", store(env))
+			return judge.Commits(ctx, dir, base, head, ".", env.Store())
 		},
 		Markdown: func(r *reviews.Report, limit int, link string) (string, bool) {
 			text, folded := report.Markdown(r, limit, report.Options{Link: link})
@@ -28,21 +25,10 @@ func engine(env *cli.Env) review.Engine {
 		Formats: map[string]func(io.Writer, *reviews.Report) error{
 			"json": report.JSON, "html": report.HTML, "sarif": report.SARIF,
 			"md": func(w io.Writer, r *reviews.Report) error {
-				const whole = 16 << 20 // folds nothing that a person would read
-				text, _ := report.Markdown(r, whole, report.Options{})
+				text, _ := report.Markdown(r, 0, report.Options{})
 				_, err := io.WriteString(w, text)
 				return err
 			},
 		},
 	}
-}
-
-// store is the cache; without one everything is worked out anew.
-func store(env *cli.Env) fleet.Store {
-	s, err := cache.Open()
-	if err != nil {
-		fmt.Fprintf(env.Err, "warning: nothing is cached: %v\n", err)
-		return nil
-	}
-	return s
 }

@@ -365,7 +365,7 @@ func TestTheHeadlineOfNothingSaysSo(t *testing.T) {
 // Ten thousand namespaces that all change must not keep a reviewer waiting.
 func TestTenThousandNamespacesTakeSeconds(t *testing.T) {
 	if testing.Short() {
-		t.Skip("renders ten thousand namespaces")
+		t.Skip("-short leaves out what renders ten thousand namespaces")
 	}
 	one, other := small(), edit(t, small(), "_platform/default.yaml", "[pods]", "[pods, secrets]")
 	maps.DeleteFunc(one, func(name, _ string) bool { return strings.HasPrefix(name, "globex/") })

@@ -8,10 +8,11 @@ import (
 
 	"github.com/aetherplatform/aether/internal/forge"
 	"github.com/aetherplatform/aether/internal/review"
+	"github.com/aetherplatform/aether/internal/review/report"
 )
 
 // Marker begins the comment; with the author it is how the comment is found again.
-const Marker = "<!-- aether-review -->"
+const Marker = report.Marker
 
 // body is the whole comment. Nothing of it that a pull request's author wrote
 // comes from here: title and branch names are on the page already.
