@@ -129,11 +129,11 @@ func TestATemplateThatIsWrongSaysWhereAndWhatToWrite(t *testing.T) {
 		},
 		"a rule that Cilium refuses": {
 			ciliumPolicy("a", `{endpointSelector: {}, egress: [{toEndpoints: [{matchLabels: {"k8s:io.kubernetes.pod.namespace": "${namespace.name}"}}], toPorts: [{ports: [{port: "0x50z-way-too-long"}]}]}]}`),
-			`namespace/own/own.yaml: CiliumNetworkPolicy "a": spec.egress[0]: Cilium refuses it: unable to parse port: strconv.ParseUint: parsing "0x50z-way-too-long": invalid syntax`,
+			`namespace/own/own.yaml: CiliumNetworkPolicy "a": spec.egress[0]: refused by Cilium: unable to parse port: strconv.ParseUint: parsing "0x50z-way-too-long": invalid syntax`,
 		},
 		"a rule that Cilium refuses for namespaces that ask for nothing": {
 			ciliumPolicy("a", `{endpointSelector: {}, ingress: "${namespace.network.ingress}"}`),
-			`namespace/own/own.yaml: CiliumNetworkPolicy "a": spec: Cilium refuses it: rule must have at least one of Ingress, IngressDeny, Egress, EgressDeny`,
+			`namespace/own/own.yaml: CiliumNetworkPolicy "a": spec: refused by Cilium: rule must have at least one of Ingress, IngressDeny, Egress, EgressDeny`,
 		},
 		"another version of Cilium's policies": {
 			strings.Replace(ciliumPolicy("a", "{endpointSelector: {}, ingress: [{}]}"), "cilium.io/v2", "cilium.io/v3", 1),
@@ -174,7 +174,7 @@ func TestObjectsStayInTheirNamespace(t *testing.T) {
 		},
 		"a policy that Cilium refuses for this namespace": {
 			ciliumPolicy("a", `{endpointSelector: {matchLabels: {team: "${tenant.displayName}"}}, ingress: [{}]}`),
-			`cannot render CiliumNetworkPolicy "a" (namespace/own): namespace/own/own.yaml: spec: Cilium refuses it: invalid label selector: matchLabels: Invalid value: "Acme Corp"`,
+			`cannot render CiliumNetworkPolicy "a" (namespace/own): namespace/own/own.yaml: spec: refused by Cilium: invalid label selector: matchLabels: Invalid value: "Acme Corp"`,
 		},
 		"one name for all items": {
 			configMap(`{name: same, annotations: {aetherplatform.cloud/for-each: "${['a', 'b']}"}}`, "{}"),

@@ -166,10 +166,10 @@ func sanitize(spec *api.Rule, part any, tree map[string]any) error {
 		return err
 	}
 	if err := json.Unmarshal(data, part); err != nil {
-		return fmt.Errorf("Cilium cannot read it: %s", strings.TrimPrefix(err.Error(), "json: "))
+		return fmt.Errorf("not readable by Cilium: %s", strings.TrimPrefix(err.Error(), "json: "))
 	}
 	if err := spec.Sanitize(); err != nil {
-		return fmt.Errorf("Cilium refuses it: %s", steady(err))
+		return fmt.Errorf("refused by Cilium: %s", steady(err))
 	}
 	return nil
 }
@@ -197,7 +197,7 @@ func onePeerField(rule map[string]any) error {
 	for name, v := range rule {
 		items, _ := v.([]any)
 		if len(items) > 0 && strings.HasSuffix(name, "Requires") {
-			return &fieldError{name, errors.New("Cilium does not look at it any more; leave it out")}
+			return &fieldError{name, errors.New("it has no effect any more; leave it out")}
 		}
 		if len(items) > 0 && (strings.HasPrefix(name, "from") || strings.HasPrefix(name, "to")) && name != "toPorts" {
 			used = append(used, name)
@@ -207,7 +207,7 @@ func onePeerField(rule map[string]any) error {
 		return nil
 	}
 	slices.Sort(used)
-	return fmt.Errorf("Cilium does not take %s in one rule; write a rule for each", strings.Join(used, " and "))
+	return fmt.Errorf("%s cannot be in one rule; write a rule for each", strings.Join(used, " and "))
 }
 
 // listNames are the keys of ruleLists, in the order that they are looked at.

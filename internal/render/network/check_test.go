@@ -88,12 +88,12 @@ func TestWhatCiliumWouldRefuseIsRefusedAtItsField(t *testing.T) {
 		"no rules": {
 			"the agent refuses it, and it would close nothing",
 			`spec: {endpointSelector: {}, enableDefaultDeny: {ingress: true}}`,
-			`spec: Cilium refuses it: rule must have at least one of Ingress, IngressDeny, Egress, EgressDeny`,
+			`spec: refused by Cilium: rule must have at least one of Ingress, IngressDeny, Egress, EgressDeny`,
 		},
 		"no selector": {
 			"the agent refuses it",
 			`spec: {ingress: [{}]}`,
-			`spec: Cilium refuses it: rule must have one of EndpointSelector or NodeSelector`,
+			`spec: refused by Cilium: rule must have one of EndpointSelector or NodeSelector`,
 		},
 		"a policy of nodes": {
 			"the agent refuses it in a namespace",
@@ -103,32 +103,32 @@ func TestWhatCiliumWouldRefuseIsRefusedAtItsField(t *testing.T) {
 		"two kinds of peers": {
 			"the agent refuses it, in words that change",
 			`spec: {endpointSelector: {}, egress: [{toFQDNs: [{matchName: a.example.com}], toCIDR: [10.0.0.0/8]}]}`,
-			`spec.egress[0]: Cilium does not take toCIDR and toFQDNs in one rule; write a rule for each`,
+			`spec.egress[0]: toCIDR and toFQDNs cannot be in one rule; write a rule for each`,
 		},
 		"a requirement": {
 			"the agent takes it and does not look at it any more",
 			`spec: {endpointSelector: {}, ingress: [{fromRequires: [{matchLabels: {env: prod}}]}]}`,
-			`spec.ingress[0].fromRequires: Cilium does not look at it any more; leave it out`,
+			`spec.ingress[0].fromRequires: it has no effect any more; leave it out`,
 		},
 		"a port that is a number": {
 			"the API server refuses it",
 			`spec: {endpointSelector: {}, ingress: [{}, {toPorts: [{ports: [{port: 80}]}]}]}`,
-			`spec.ingress[1]: Cilium cannot read it: cannot unmarshal number into Go struct field`,
+			`spec.ingress[1]: not readable by Cilium: cannot unmarshal number into Go struct field`,
 		},
 		"a port that there is not": {
 			"the agent refuses it",
 			`spec: {endpointSelector: {}, egressDeny: [{toPorts: [{ports: [{port: "70000"}]}]}]}`,
-			`spec.egressDeny[0]: Cilium refuses it: unable to parse port: strconv.ParseUint: parsing "70000": value out of range`,
+			`spec.egressDeny[0]: refused by Cilium: unable to parse port: strconv.ParseUint: parsing "70000": value out of range`,
 		},
 		"labels that there are not": {
 			"the agent refuses them, in an order that changes",
 			`spec: {endpointSelector: {}, ingress: [{fromEndpoints: [{matchLabels: {"k8s:a": "b c", "k8s:d": "e f"}}]}]}`,
-			`spec.ingress[0]: Cilium refuses it: invalid label selector: matchLabels: Invalid value: "b c"`,
+			`spec.ingress[0]: refused by Cilium: invalid label selector: matchLabels: Invalid value: "b c"`,
 		},
 		"the second of several specs": {
 			"a policy may have a list of them",
 			`specs: [{endpointSelector: {}, ingress: [{}]}, {endpointSelector: {}, ingress: [{fromEntities: [wrld]}]}]`,
-			`specs[1].ingress[0]: Cilium refuses it: unsupported entity: wrld`,
+			`specs[1].ingress[0]: refused by Cilium: unsupported entity: wrld`,
 		},
 	}
 	for name, tt := range tests {
@@ -219,7 +219,7 @@ func FuzzTheAgentTakesWhatIsCompiled(f *testing.F) {
 		request := asked(r, namespace, network, host)
 		trees, err := Compile(request)
 		if err != nil {
-			if strings.Contains(err.Error(), "Cilium") {
+			if strings.Contains(err.Error(), "by Cilium") {
 				t.Errorf("Sanitize refuses what our own checks did not foresee: %v", err)
 			}
 			return
