@@ -58,7 +58,7 @@ func TestOperator(t *testing.T) {
 		}
 	})
 	t.Run("and opens them once Cilium is there", func(t *testing.T) {
-		if _, err := envtest.InstallCRDs(e.Config, envtest.CRDInstallOptions{Paths: []string{testenv.Root() + "/test/crds/" + cilium}}); err != nil {
+		if _, err := envtest.InstallCRDs(e.Config, envtest.CRDInstallOptions{Paths: []string{testenv.Root() + "/bin/crds/" + cilium}}); err != nil {
 			t.Fatal(err)
 		}
 		eventually(t, func(ctx context.Context) error { return says(ctx, e, "acme-web", "12 objects in place") })

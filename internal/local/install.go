@@ -56,7 +56,6 @@ func (p *Platform) install(ctx context.Context) error {
 		}{
 			{crd.FS, "*.yaml"},
 			{os.DirFS(p.bin("crds")), "*.yaml"},
-			{os.DirFS(p.Root), "test/crds/*.yaml"},
 		} {
 			if err := p.applyFiles(ctx, from.files, from.glob); err != nil {
 				return err

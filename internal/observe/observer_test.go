@@ -232,7 +232,7 @@ func TestKindsComeAndGoWithTheirDefinitions(t *testing.T) {
 	woken.of("waits")
 
 	crd := &apiextensionsv1.CustomResourceDefinition{}
-	data, err := os.ReadFile(filepath.Join(testenv.Root(), "test", "crds", "cilium.io_ciliumnetworkpolicies.yaml"))
+	data, err := os.ReadFile(filepath.Join(testenv.Root(), "bin", "crds", "cilium.io_ciliumnetworkpolicies.yaml"))
 	must(t, err)
 	must(t, yaml.Unmarshal(data, crd))
 	for range 2 { // it may go and come back

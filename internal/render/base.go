@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"github.com/aetherplatform/aether/base"
+	"github.com/aetherplatform/aether/internal/render/canonical"
 )
 
 // EmbeddedBase is the base inside the binary. Its revision is "embedded@" and the
@@ -24,7 +25,7 @@ func digestOfFiles(files fs.FS) string {
 			return err
 		}
 		data, err := fs.ReadFile(files, name)
-		encoded = encodeString(encodeString(encoded, name), string(data))
+		encoded = canonical.String(canonical.String(encoded, name), string(data))
 		return err
 	})
 	return digest(encoded)

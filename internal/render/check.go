@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/kustomize/kyaml/yaml"
 
 	"github.com/aetherplatform/aether/api/v1alpha1"
+	"github.com/aetherplatform/aether/internal/render/network"
 )
 
 const ciliumGroup = "cilium.io"
@@ -22,7 +23,7 @@ func rank(group, kind string) int {
 	switch {
 	case group == "" && kind == "Namespace":
 		return 0
-	case group == "networking.k8s.io" && kind == "NetworkPolicy", group == ciliumGroup && kind == "CiliumNetworkPolicy":
+	case group == "networking.k8s.io" && kind == "NetworkPolicy", group == ciliumGroup && kind == network.Kind:
 		return 1
 	case group == "" && (kind == "ResourceQuota" || kind == "LimitRange"):
 		return 2

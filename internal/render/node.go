@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/aetherplatform/aether/internal/render/canonical"
 	"github.com/aetherplatform/aether/internal/render/expr"
 )
 
@@ -30,7 +31,7 @@ type constant struct {
 	encoded []byte
 }
 
-func constantOf(v any) constant { return constant{value: v, encoded: encode(nil, v)} }
+func constantOf(v any) constant { return constant{value: v, encoded: canonical.Value(nil, v)} }
 
 func (c constant) write(w *writer) (any, error) {
 	w.encoded = append(w.encoded, c.encoded...)
@@ -47,7 +48,7 @@ func (v value) write(w *writer) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	w.encoded = encode(w.encoded, result)
+	w.encoded = canonical.Value(w.encoded, result)
 	return result, nil
 }
 
@@ -80,7 +81,7 @@ func (t text) write(w *writer) (any, error) {
 		b.WriteString(s)
 	}
 	s := b.String()
-	w.encoded = encodeString(w.encoded, s)
+	w.encoded = canonical.String(w.encoded, s)
 	return s, nil
 }
 
@@ -97,7 +98,7 @@ type entry struct {
 
 func (o object) write(w *writer) (any, error) {
 	m := make(map[string]any, len(o.entries)+1)
-	w.encoded = append(w.encoded, tagMap)
+	w.encoded = append(w.encoded, canonical.MapBegin)
 	for i := range o.entries {
 		e := &o.entries[i]
 		before := len(w.encoded)
@@ -112,7 +113,7 @@ func (o object) write(w *writer) (any, error) {
 		}
 		m[e.key] = v
 	}
-	w.encoded = append(w.encoded, tagEnd)
+	w.encoded = append(w.encoded, canonical.End)
 	return m, nil
 }
 
@@ -123,7 +124,7 @@ type list struct {
 
 func (l list) write(w *writer) (any, error) {
 	items := make([]any, 0, len(l.items))
-	w.encoded = append(w.encoded, tagList)
+	w.encoded = append(w.encoded, canonical.ListBegin)
 	for i, item := range l.items {
 		before := len(w.encoded)
 		v, err := item.write(w)
@@ -136,7 +137,7 @@ func (l list) write(w *writer) (any, error) {
 		}
 		items = append(items, v)
 	}
-	w.encoded = append(w.encoded, tagEnd)
+	w.encoded = append(w.encoded, canonical.End)
 	return items, nil
 }
 
@@ -162,7 +163,7 @@ func (n merged) write(w *writer) (any, error) {
 			m[k] = v
 		}
 	}
-	w.encoded = encodeMap(w.encoded[:before], m)
+	w.encoded = canonical.Map(w.encoded[:before], m)
 	return m, nil
 }
 
@@ -335,7 +336,7 @@ func (c *compiler) entries(m map[string]any, each *expr.Env) (object, error) {
 		if err != nil {
 			return object{}, under(key, err)
 		}
-		o.entries = append(o.entries, entry{key, encodeString(nil, key), n})
+		o.entries = append(o.entries, entry{key, canonical.String(nil, key), n})
 	}
 	return o, nil
 }

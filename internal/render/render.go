@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/aetherplatform/aether/api/v1alpha1"
+	"github.com/aetherplatform/aether/internal/render/network"
 )
 
 // Base is a Contain Base: the components that namespaces are built from.
@@ -131,6 +132,11 @@ func (r *run) make(o *objectTemplate) error {
 	}
 	if err := r.checkNew(o, object); err != nil {
 		return err
+	}
+	if o.isCiliumPolicy() {
+		if err := network.CheckPolicy(object, r.writer.encoded); err != nil {
+			return &refusedError{o.file, err}
+		}
 	}
 	annotations := object["metadata"].(map[string]any)["annotations"].(map[string]any)
 	annotations[v1alpha1.AnnotationDigest] = digest(r.writer.encoded)

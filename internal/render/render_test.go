@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/aetherplatform/aether/api/v1alpha1"
+	"github.com/aetherplatform/aether/internal/render/canonical"
 )
 
 func TestANamespaceGetsWhatItAsksForAndNoMore(t *testing.T) {
@@ -243,7 +244,7 @@ func TestTwoTreesNeverHaveOneDigest(t *testing.T) {
 	}
 	seen := map[string]any{}
 	for _, tree := range trees {
-		d := digest(encode(nil, tree))
+		d := digest(canonical.Value(nil, tree))
 		if other, ok := seen[d]; ok {
 			t.Errorf("%#v and %#v have one digest", tree, other)
 		}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/aetherplatform/aether/api/v1alpha1"
 	"github.com/aetherplatform/aether/internal/fleet"
+	"github.com/aetherplatform/aether/internal/render/canonical"
 )
 
 // Renderer renders whole fleets, and remembers what did not change: a push to one
@@ -533,7 +534,7 @@ func digestOfTenants(tenants []*TenantResult) string {
 func digestOf(words ...string) string {
 	var encoded []byte
 	for _, w := range words {
-		encoded = encodeString(encoded, w)
+		encoded = canonical.String(encoded, w)
 	}
 	return digest(encoded)
 }

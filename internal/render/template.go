@@ -11,7 +11,9 @@ import (
 	"github.com/google/cel-go/common/types"
 
 	"github.com/aetherplatform/aether/api/v1alpha1"
+	"github.com/aetherplatform/aether/internal/render/canonical"
 	"github.com/aetherplatform/aether/internal/render/expr"
+	"github.com/aetherplatform/aether/internal/render/network"
 )
 
 // Template is a profile, compiled. It is immutable and safe for concurrent use.
@@ -33,12 +35,14 @@ type compiled struct {
 // objectTemplate is one object of a component.
 type objectTemplate struct {
 	// id is "ResourceQuota quota (namespace/quota)", for errors.
-	id      string
-	group   string
-	kind    string
-	when    *expression
-	forEach *expression
-	root    object
+	id string
+	// file is where the component has it, and name what it is called there.
+	file, name string
+	group      string
+	kind       string
+	when       *expression
+	forEach    *expression
+	root       object
 }
 
 // Compile builds a profile's base with Kustomize and compiles what is in it.
@@ -56,7 +60,16 @@ func (c *compiled) with(profile *v1alpha1.NamespaceProfile) (*Template, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Template{compiled: c, profile: profile, values: values}, nil
+	t := &Template{compiled: c, profile: profile, values: values}
+	if err := t.try(); err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+// isCiliumPolicy is true of what Cilium's own checks are for.
+func (o *objectTemplate) isCiliumPolicy() bool {
+	return o.group == ciliumGroup && o.kind == network.Kind
 }
 
 // ServesSecrets reports whether a component of the profile reads namespace.secrets.
@@ -103,7 +116,7 @@ func (c *compiler) template(s source) (*objectTemplate, error) {
 	kind, _ := s.object["kind"].(string)
 	metadata, _ := s.object["metadata"].(map[string]any)
 	name, _ := metadata["name"].(string)
-	o := &objectTemplate{id: fmt.Sprintf("%s %q (%s)", kind, name, s.component), kind: kind}
+	o := &objectTemplate{id: fmt.Sprintf("%s %q (%s)", kind, name, s.component), file: s.file, name: name, kind: kind}
 
 	if err := c.fill(o, s, metadata); err != nil {
 		return nil, fmt.Errorf("%s: %s %q: %w", s.file, kind, name, err)
@@ -119,6 +132,11 @@ func (c *compiler) fill(o *objectTemplate, s source, metadata map[string]any) er
 	o.group, _, _ = strings.Cut(apiVersion, "/")
 	if apiVersion == "v1" {
 		o.group = ""
+	}
+	if o.isCiliumPolicy() {
+		if err := network.CheckFields(s.object); err != nil {
+			return err
+		}
 	}
 	if metadata["name"] == nil {
 		return errors.New("metadata.name: it is not set")
@@ -228,7 +246,7 @@ func (c *compiler) root(o *objectTemplate, whole, metadata map[string]any, each 
 // set adds an entry at its place.
 func (o *object) set(key string, n node) {
 	i, _ := slices.BinarySearchFunc(o.entries, key, func(e entry, key string) int { return strings.Compare(e.key, key) })
-	o.entries = slices.Insert(o.entries, i, entry{key, encodeString(nil, key), n})
+	o.entries = slices.Insert(o.entries, i, entry{key, canonical.String(nil, key), n})
 }
 
 // stringsOf is a copy of labels or annotations.

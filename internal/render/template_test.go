@@ -15,6 +15,11 @@ func configMap(metadata, data string) string {
 	return "apiVersion: v1\nkind: ConfigMap\nmetadata: " + metadata + "\ndata: " + data + "\n"
 }
 
+// ciliumPolicy is the YAML of a CiliumNetworkPolicy.
+func ciliumPolicy(metadata, spec string) string {
+	return "apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: {name: " + metadata + "}\nspec: " + spec + "\n"
+}
+
 func compileOwn(t testing.TB, own string) (*Template, error) {
 	t.Helper()
 	p := parse[v1alpha1.NamespaceProfile](t, profileYAML)
@@ -114,6 +119,26 @@ func TestATemplateThatIsWrongSaysWhereAndWhatToWrite(t *testing.T) {
 			"apiVersion: cilium.io/v2\nkind: CiliumClusterwideNetworkPolicy\nmetadata: {name: a}\n",
 			`namespace/own/own.yaml: CiliumClusterwideNetworkPolicy "a": kind: CiliumClusterwideNetworkPolicy belongs to no namespace; a component of a namespace may make only what lives in it`,
 		},
+		"a field that Cilium's policies have not": {
+			ciliumPolicy("a", "{endpointSelector: {matchLabel: {app: web}}, ingress: [{}]}"),
+			`namespace/own/own.yaml: CiliumNetworkPolicy "a": spec.endpointSelector.matchLabel: CiliumNetworkPolicy cilium.io/v2 has no such field`,
+		},
+		"a field that Cilium's policies have not, where it is not always made": {
+			ciliumPolicy("a, annotations: {aetherplatform.cloud/include-when: '${namespace.cordoned}'}", "{endpointSelector: {}, ingres: '${namespace.network.ingress}'}"),
+			`namespace/own/own.yaml: CiliumNetworkPolicy "a": spec.ingres: CiliumNetworkPolicy cilium.io/v2 has no such field`,
+		},
+		"a rule that Cilium refuses": {
+			ciliumPolicy("a", `{endpointSelector: {}, egress: [{toEndpoints: [{matchLabels: {"k8s:io.kubernetes.pod.namespace": "${namespace.name}"}}], toPorts: [{ports: [{port: "0x50z-way-too-long"}]}]}]}`),
+			`namespace/own/own.yaml: CiliumNetworkPolicy "a": spec.egress[0]: refused by Cilium: unable to parse port: strconv.ParseUint: parsing "0x50z-way-too-long": invalid syntax`,
+		},
+		"a rule that Cilium refuses for namespaces that ask for nothing": {
+			ciliumPolicy("a", `{endpointSelector: {}, ingress: "${namespace.network.ingress}"}`),
+			`namespace/own/own.yaml: CiliumNetworkPolicy "a": spec: refused by Cilium: rule must have at least one of Ingress, IngressDeny, Egress, EgressDeny`,
+		},
+		"another version of Cilium's policies": {
+			strings.Replace(ciliumPolicy("a", "{endpointSelector: {}, ingress: [{}]}"), "cilium.io/v2", "cilium.io/v3", 1),
+			`namespace/own/own.yaml: CiliumNetworkPolicy "a": apiVersion: cilium.io/v3 is not a version of CiliumNetworkPolicy; write cilium.io/v2`,
+		},
 		"a tenant": {
 			"apiVersion: aetherplatform.cloud/v1alpha1\nkind: Tenant\nmetadata: {name: a}\n",
 			`namespace/own/own.yaml: Tenant "a": kind: Tenant is what Aether reads, not what it makes`,
@@ -146,6 +171,10 @@ func TestObjectsStayInTheirNamespace(t *testing.T) {
 		"a name that is none": {
 			configMap(`{name: "${tenant.displayName}"}`, "{}"),
 			`cannot render ConfigMap "${tenant.displayName}" (namespace/own): metadata.name: "Acme Corp" is not a name: a lowercase RFC 1123 subdomain`,
+		},
+		"a policy that Cilium refuses for this namespace": {
+			ciliumPolicy("a", `{endpointSelector: {matchLabels: {team: "${tenant.displayName}"}}, ingress: [{}]}`),
+			`cannot render CiliumNetworkPolicy "a" (namespace/own): namespace/own/own.yaml: spec: refused by Cilium: invalid label selector: matchLabels: Invalid value: "Acme Corp"`,
 		},
 		"one name for all items": {
 			configMap(`{name: same, annotations: {aetherplatform.cloud/for-each: "${['a', 'b']}"}}`, "{}"),

@@ -276,7 +276,7 @@ func (t *Template) viewNamespace(in Inputs) (map[string]any, error) {
 		"cordoned":    cordoned,
 		"access":      access,
 		"roles":       roles,
-		"network":     map[string]any{"ingress": rules.IngressTree(), "egress": rules.EgressTree()},
+		"network":     map[string]any{"ingress": rules.Ingress, "egress": rules.Egress},
 		"secrets":     viewSecrets(n.Spec.Secrets),
 		"gitops":      viewGitOps(n.Spec.GitOps),
 	}, nil

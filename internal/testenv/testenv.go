@@ -233,7 +233,7 @@ func (e *Env) stop() error {
 
 func crdFiles() ([]string, error) {
 	var files []string
-	for _, pattern := range []string{"config/crd/*.yaml", "bin/crds/*.yaml", "test/crds/*.yaml"} {
+	for _, pattern := range []string{"config/crd/*.yaml", "bin/crds/*.yaml"} {
 		found, err := filepath.Glob(filepath.Join(Root(), pattern))
 		if err != nil {
 			return nil, err

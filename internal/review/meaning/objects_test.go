@@ -4,10 +4,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/cilium/cilium/pkg/policy/api"
 	"github.com/google/go-cmp/cmp"
 	"sigs.k8s.io/yaml"
 
@@ -207,6 +209,29 @@ func TestObjectsOfAnyBaseAreUnderstood(t *testing.T) {
 				"high NetworkOpened: acme-web can now be reached by everything in the cluster on 80/TCP",
 			},
 		},
+		"names of TLS that were limited": {
+			why:  "one host of the world was all that was allowed",
+			base: []string{closedYAML, cilium(`egress: [{toEntities: [world], toPorts: [{ports: [{port: "443", protocol: TCP}], serverNames: [api.example.com]}]}]`)},
+			head: []string{closedYAML, cilium(`egress: [{toEntities: [world], toPorts: [{ports: [{port: "443", protocol: TCP}]}]}]`)},
+			want: []string{"high NetworkOpened: acme-web can now reach the internet, the clouds' metadata service (169.254.169.254) included on 443/TCP"},
+		},
+		"authentication that was demanded": {
+			why:  "whoever could not prove who they are was refused",
+			base: []string{closedYAML, cilium(`ingress: [{fromEntities: [cluster], authentication: {mode: required}}]`)},
+			head: []string{closedYAML, cilium(`ingress: [{fromEntities: [cluster], authentication: {mode: disabled}}]`)},
+			want: []string{"high NetworkOpened: acme-web can now be reached by everything in the cluster on every port"},
+		},
+		"the node, by a label of Cilium's own": {
+			why:  "such a label is of no namespace, and not of a Pod of this one",
+			base: []string{closedYAML, cilium(`ingress: [{fromEndpoints: [{}]}]`)},
+			head: []string{closedYAML, cilium(`ingress: [{fromEndpoints: [{}, {matchLabels: {"reserved:host": ""}}]}]`)},
+			want: []string{"high NetworkOpened: acme-web can now be reached by the cluster's host on every port"},
+		},
+		"a port in Cilium's spelling": {
+			why:  "a number that begins with 0 is octal, and 010 is the 8 that was open",
+			base: []string{closedYAML, cilium(`egress: [{toCIDR: [10.0.0.0/8], toPorts: [{ports: [{port: "8", protocol: TCP}]}]}]`)},
+			head: []string{closedYAML, cilium(`egress: [{toCIDR: [10.0.0.0/8], toPorts: [{ports: [{port: "010", protocol: TCP}]}]}]`)},
+		},
 		"a deny rule that goes": {
 			why:  "denials win over all that is allowed",
 			base: []string{closedYAML, cilium(`egressDeny: [{toCIDR: [10.9.0.0/16]}]`)},
@@ -276,6 +301,38 @@ func TestNoFindingHoldsAValueOfASecretOrACharacterThatHides(t *testing.T) {
 		text := f.Title + strings.Join(f.Details, "")
 		if strings.Contains(text, hidden) || strings.ContainsAny(text, "\u202E\n\x01\x02") {
 			t.Errorf("%q", text)
+		}
+	}
+}
+
+// A field that Cilium's rules have and that is not read here would be an opening
+// that no review tells of.
+func TestEveryFieldOfARuleOfCiliumsIsReadOrShownAsItIs(t *testing.T) {
+	for dir, rule := range map[string]reflect.Type{"ingress": reflect.TypeFor[api.IngressRule](), "egress": reflect.TypeFor[api.EgressRule]()} {
+		for _, f := range reflect.VisibleFields(rule) {
+			name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+			if name == "" || name == "authentication" || name == "toPorts" || name == "icmps" {
+				continue // what a rule is about, without a word on whom
+			}
+			item := map[string]string{
+				"fromCIDR": "10.0.0.0/8", "toCIDR": "10.0.0.0/8", "fromEntities": "host", "toEntities": "host",
+				"fromCIDRSet": "{cidr: 10.0.0.0/8}", "toCIDRSet": "{cidr: 10.0.0.0/8}", "toFQDNs": "{matchName: a.example.com}",
+				"fromRequires": "a", "toRequires": "a",
+			}[name]
+			if item == "" {
+				item = "{}"
+			}
+			closed := "enableDefaultDeny: {ingress: true, egress: true}, "
+			got := lines(Find(handmade(t, cilium(closed+dir+"Deny: [{}]")), handmade(t, cilium(closed+dir+": [{"+name+": ["+item+"]}]")), &review.Report{}))
+			if !slices.ContainsFunc(got, func(line string) bool { return strings.Contains(line, "NetworkOpened") }) {
+				t.Errorf("%s.%s: nothing is said of it: %v", dir, name, got)
+			}
+		}
+	}
+	for _, f := range reflect.VisibleFields(reflect.TypeFor[api.PortRule]()) {
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if got := layer7(map[string]any{"ports": []any{}, name: map[string]any{"a": "b"}}); (got == "") != (name == "ports") {
+			t.Errorf("%s of a port rule: got %q", name, got)
 		}
 	}
 }

@@ -9,6 +9,10 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/cilium/cilium/pkg/iana"
+	"github.com/cilium/cilium/pkg/labels"
+	"github.com/cilium/cilium/pkg/policy/api"
+
 	"github.com/aetherplatform/aether/api/v1alpha1"
 	"github.com/aetherplatform/aether/internal/review"
 )
@@ -220,9 +224,10 @@ func ciliumRule(namespace, pods, dir string, rule any, to *openings) {
 		}
 		peers = []peer{{kind: peerAll}}
 	}
+	demand := authentication(rule)
 	for l7, on := range ciliumPorts(toPorts, icmps) {
 		for _, one := range peers {
-			one.pods, one.l7 = pods, l7
+			one.pods, one.l7 = pods, l7+demand
 			to.add(one, on)
 		}
 	}
@@ -249,16 +254,13 @@ func ciliumPorts(toPorts, icmps []any) map[string]*ports {
 			if text == "" {
 				text = strconv.Itoa(number(at(one, "port")))
 			}
-			from, err := strconv.Atoi(text)
+			from, err := ciliumPort(text)
 			switch {
 			case err != nil:
-				on.name(text + "/" + protocol)
-			case from <= 0 && protocol == "ANY":
-				on.add(protocol, 0, lastPort)
-			case from <= 0:
+				on.name(strings.ToLower(text) + "/" + protocol)
+			case from == 0:
 				on.add(protocol, 0, lastPort)
 			default:
-				from = number(int64(from))
 				on.add(protocol, from, max(from, number(at(one, "endPort"))))
 			}
 		}
@@ -277,20 +279,44 @@ func ciliumPorts(toPorts, icmps []any) map[string]*ports {
 	return out
 }
 
-// layer7 is what a rule says about requests; "" for nothing that limits them.
-func layer7(rule any) string {
-	rules := mapAt(rule, "rules")
-	if len(rules) == 0 {
-		return ""
+// ciliumPort is a port as Cilium reads it: "0x50" is a name, and "010" is 8.
+func ciliumPort(text string) (int, error) {
+	if iana.IsSvcName(text) {
+		return 0, strconv.ErrSyntax
 	}
-	if dns := listAt(rules, "dns"); len(rules) == 1 && len(dns) > 0 {
-		for _, d := range dns {
-			if textAt(d, "matchPattern") == "*" {
-				return ""
-			}
+	port, err := strconv.ParseUint(text, 0, 16)
+	return int(port), err
+}
+
+// layer7 is what a rule says about connections beside their ports: requests, the
+// names that TLS asks for, a listener of Envoy's; "" for nothing that limits them.
+func layer7(rule any) string {
+	limits := map[string]any{}
+	for field, v := range mapAt(rule) {
+		if field != "ports" && v != nil {
+			limits[field] = v
 		}
 	}
-	return canonical(rules)
+	rules := mapAt(rule, "rules")
+	if dns := listAt(rules, "dns"); len(rules) == 0 || len(rules) == 1 && slices.ContainsFunc(dns, everyLookup) {
+		delete(limits, "rules")
+	}
+	if len(limits) == 0 {
+		return ""
+	}
+	return canonical(limits)
+}
+
+func everyLookup(dns any) bool { return textAt(dns, "matchPattern") == "*" }
+
+// authentication is what a rule demands of peers; "" for nothing.
+func authentication(rule any) string {
+	switch mode := textAt(rule, "authentication", "mode"); mode {
+	case "", string(api.AuthenticationModeDisabled):
+		return ""
+	default:
+		return "authentication " + mode
+	}
 }
 
 func opaque(field string, v any) peer {
@@ -342,6 +368,9 @@ const (
 )
 
 func ciliumEndpoints(namespace string, selector any) []peer {
+	if reserved := reservedPeers(selector); reserved != nil {
+		return reserved
+	}
 	elsewhere := false
 	alternatives := constraints([][]string{nil}, selector, func(key string) string {
 		key = strings.TrimPrefix(strings.TrimPrefix(strings.TrimPrefix(key, "k8s:"), "any:"), "k8s.")
@@ -361,6 +390,26 @@ func ciliumEndpoints(namespace string, selector any) []peer {
 		}
 	}
 	return podPeers(alternatives)
+}
+
+// reservedPeers is who a selector with labels of Cilium's own is about, and nil
+// for one without: those are of no namespace.
+func reservedPeers(selector any) []peer {
+	const own = labels.LabelSourceReserved + ":"
+	match, expressions := labelsAt(selector, "matchLabels"), listAt(selector, "matchExpressions")
+	reserved := slices.ContainsFunc(expressions, func(e any) bool { return strings.HasPrefix(textAt(e, "key"), own) })
+	for key := range match {
+		reserved = reserved || strings.HasPrefix(key, own)
+	}
+	if !reserved {
+		return nil
+	}
+	for key := range match {
+		if name := strings.TrimPrefix(key, own); len(match) == 1 && len(expressions) == 0 && len(api.EntitySelectorMapping[api.Entity(name)]) > 0 {
+			return []peer{{kind: peerEntity, text: name}}
+		}
+	}
+	return []peer{opaque("endpoints", selector)}
 }
 
 func namespaceConstraint(key string) string {

@@ -40,13 +40,15 @@ type tool struct {
 	folder string
 	// module carries the version.
 	module string
+	// besides is a module of the project's own go.mod that the tool is made from too.
+	besides string
 	// takes is said before a build that takes long.
 	takes string
 	make  func(ctx context.Context, t tool, version, output string) error
 }
 
 var tools = []tool{
-	{name: "crds", group: "platform", folder: "flux", module: "github.com/fluxcd/source-controller", make: fluxCRDs},
+	{name: "crds", group: "platform", folder: "flux", module: "github.com/fluxcd/source-controller", besides: cilium, make: moduleCRDs},
 	{name: "etcd", group: "platform", folder: "etcd", module: "go.etcd.io/etcd/server/v3",
 		takes: "about 40 s on two cores", make: goBuild("go.etcd.io/etcd/server/v3", nil)},
 	{name: "kube-apiserver", group: "platform", folder: "kubernetes", module: "k8s.io/kubernetes",
@@ -155,6 +157,13 @@ func (t tool) state() (version, stamp string, err error) {
 	if version == "" {
 		return "", "", fmt.Errorf("%s/go.mod does not require %s", folder, t.module)
 	}
+	if t.besides != "" {
+		mod, err := os.ReadFile("go.mod")
+		if err != nil {
+			return "", "", err
+		}
+		fmt.Fprintln(h, t.besides, requiredVersion(mod, t.besides))
+	}
 	return version, hex.EncodeToString(h.Sum(nil)), nil
 }
 
@@ -231,18 +240,31 @@ func kubernetesVersion(version string) string {
 	return strings.Join(flags, " ")
 }
 
-// fluxCRDs copies the CRDs of the Flux controllers out of their modules.
-func fluxCRDs(ctx context.Context, t tool, _, output string) error {
+// cilium is the module that the project's own code has Cilium's types from; the
+// CRD has to be of the same version.
+const cilium = "github.com/cilium/cilium"
+
+// moduleCRDs copies the CRDs of what the platform works with out of its modules:
+// those of the Flux controllers, and of Cilium the one that Aether writes.
+func moduleCRDs(ctx context.Context, t tool, _, output string) error {
 	if err := os.MkdirAll(output, 0o755); err != nil {
 		return err
 	}
-	mod, err := os.ReadFile(filepath.Join("test", "tools", t.folder, "go.mod"))
-	if err != nil {
-		return err
-	}
-	for _, module := range []string{"github.com/fluxcd/source-controller", "github.com/fluxcd/kustomize-controller"} {
+	own := tool{folder: filepath.Join("..", "..")}
+	for _, from := range []struct {
+		tool
+		module, files, prefix string
+	}{
+		{t, "github.com/fluxcd/source-controller", "config/crd/bases/*.yaml", ""},
+		{t, "github.com/fluxcd/kustomize-controller", "config/crd/bases/*.yaml", ""},
+		{own, cilium, "pkg/k8s/apis/cilium.io/client/crds/v2/ciliumnetworkpolicies.yaml", "cilium.io_"},
+	} {
+		mod, err := os.ReadFile(filepath.Join("test", "tools", from.folder, "go.mod"))
+		if err != nil {
+			return err
+		}
 		// The version is named so that the modules these require are not asked for.
-		listed, err := goTool(ctx, t, "mod", "download", "-json", module+"@"+requiredVersion(mod, module))
+		listed, err := goTool(ctx, from.tool, "mod", "download", "-json", from.module+"@"+requiredVersion(mod, from.module))
 		if err != nil {
 			return err
 		}
@@ -250,21 +272,20 @@ func fluxCRDs(ctx context.Context, t tool, _, output string) error {
 		if err := json.Unmarshal(listed, &downloaded); err != nil {
 			return fmt.Errorf("cannot read what `go mod download` says: %w", err)
 		}
-		bases := filepath.Join(downloaded.Dir, "config", "crd", "bases")
-		files, err := fs.Glob(os.DirFS(bases), "*.yaml")
+		files, err := fs.Glob(os.DirFS(downloaded.Dir), from.files)
 		if err != nil {
 			return err
 		}
 		if len(files) == 0 {
-			return fmt.Errorf("%s holds no CRDs in config/crd/bases", module)
+			return fmt.Errorf("%s holds no CRDs at %s", from.module, from.files)
 		}
 		slices.Sort(files)
 		for _, name := range files {
-			data, err := os.ReadFile(filepath.Join(bases, name))
+			data, err := os.ReadFile(filepath.Join(downloaded.Dir, name))
 			if err != nil {
 				return err
 			}
-			if err := os.WriteFile(filepath.Join(output, name), data, 0o644); err != nil {
+			if err := os.WriteFile(filepath.Join(output, from.prefix+filepath.Base(name)), data, 0o644); err != nil {
 				return err
 			}
 		}
