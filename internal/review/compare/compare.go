@@ -51,6 +51,7 @@ func Run(ctx context.Context, o Options) (base, head *review.Side, report *revie
 		return nil, nil, nil, fmt.Errorf("%q is no folder inside the repository; write it relative to its root", o.Path)
 	}
 	var current *source
+	contents := map[string][]byte{}
 	renderer := render.New(render.Options{
 		Store: o.Store,
 		Bases: func(ref *baseRef) (render.Base, error) { return current.base(ref) },
@@ -59,7 +60,7 @@ func Run(ctx context.Context, o Options) (base, head *review.Side, report *revie
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		current = &source{Source: s, path: o.Path}
+		current = &source{Source: s, path: o.Path, contents: contents}
 		return current.render(renderer, incumbents)
 	}
 	if base, err = side(o.Base, nil); err != nil {
