@@ -229,6 +229,13 @@ func TestNothingForeignRemains(t *testing.T) {
 				for _, body := range tc.foreign {
 					b.patch(o, body)
 				}
+				before := b.live(o).GetResourceVersion()
+				if diff := cmp.Diff(observe.Content(want), observe.Content(b.ok(b.DryRun(t.Context(), o)))); diff != "" {
+					t.Errorf("%s: born %s: a dry-run says (-want +got):\n%s", tc.why, born, diff)
+				}
+				if b.live(o).GetResourceVersion() != before {
+					t.Errorf("%s: born %s: a dry-run changed something", tc.why, born)
+				}
 				answer := b.ok(b.Repair(t.Context(), o, observe.HashOf(want)))
 				live := b.live(o)
 				if diff := cmp.Diff(observe.Content(want), observe.Content(live)); diff != "" {
@@ -267,6 +274,10 @@ func TestImmutableFields(t *testing.T) {
 		b := newBench(t)
 		b.ok(b.Create(t.Context(), b.object(binding)))
 		other := b.object(strings.Replace(binding, "name: editor}\nsubjects", "name: viewer}\nsubjects", 1))
+		dry := b.ok(b.DryRun(t.Context(), other))
+		if ref, _, _ := unstructured.NestedString(dry.Object, "roleRef", "name"); ref != "viewer" || dry.GetName() != "editor" {
+			t.Errorf("a dry-run says %q of %q", ref, dry.GetName())
+		}
 		live := b.ok(b.Apply(t.Context(), other))
 		if ref, _, _ := unstructured.NestedString(live.Object, "roleRef", "name"); ref != "viewer" {
 			t.Errorf("roleRef is %q", ref)

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -32,19 +33,32 @@ func (c *Cluster) AddFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&c.context, "context", "", "context of the kubeconfig (default: its current one)")
 }
 
-// Connect returns a client of the cluster. It asks the cluster nothing yet.
-func (c *Cluster) Connect() (client.WithWatch, error) {
+// Config is how to reach the cluster, and the name of its context.
+func (c *Cluster) Config() (config *rest.Config, name string, err error) {
 	rules := clientcmd.NewDefaultClientConfigLoadingRules()
 	rules.ExplicitPath = c.kubeconfig
-	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{CurrentContext: c.context}).ClientConfig()
-	if err != nil {
+	loading := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{CurrentContext: c.context})
+	if config, err = loading.ClientConfig(); err != nil {
 		if clientcmd.IsEmptyConfig(err) {
 			err = errors.New("no cluster is configured")
 		}
-		return nil, &Error{Code: ExitCluster, Err: fmt.Errorf("cannot choose a cluster: %w", err),
+		return nil, "", &Error{Code: ExitCluster, Err: fmt.Errorf("cannot choose a cluster: %w", err),
 			Try: "export KUBECONFIG=<file>, or `make up` for a platform on this machine"}
 	}
 	config.QPS = -1 // the server's own fairness is enough for one person
+	name = c.context
+	if raw, err := loading.RawConfig(); err == nil && name == "" {
+		name = raw.CurrentContext
+	}
+	return config, name, nil
+}
+
+// Connect returns a client of the cluster. It asks the cluster nothing yet.
+func (c *Cluster) Connect() (client.WithWatch, error) {
+	config, _, err := c.Config()
+	if err != nil {
+		return nil, err
+	}
 
 	s := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{

@@ -3,6 +3,7 @@ package cli_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -25,6 +26,7 @@ import (
 	"github.com/aetherplatform/aether/internal/cli"
 	"github.com/aetherplatform/aether/internal/cli/root"
 	"github.com/aetherplatform/aether/internal/observe"
+	"github.com/aetherplatform/aether/internal/repository/gittest"
 	"github.com/aetherplatform/aether/internal/testenv"
 )
 
@@ -69,6 +71,25 @@ func TestClusterCommands(t *testing.T) {
 			t.Errorf("exit code %d:\n%s", code, out)
 		}
 	})
+	t.Run("a comparison is made as the operator, which takes a right", func(t *testing.T) {
+		config := w.env.Kubeconfig(t, "mallory", "nobody")
+		code, out := w.run(t, config, "diff", "--live", "--repo", fleetRepository(t))
+		if code != cli.ExitCluster || !bytes.Contains(out, []byte("ask the platform team for the verb impersonate on system:serviceaccount:aether-system:namespace-operator")) {
+			t.Errorf("exit code %d:\n%s", code, out)
+		}
+	})
+	t.Run("a fleet is compared with the cluster by dry-run", func(t *testing.T) {
+		code, out := w.run(t, w.kubeconfig, "diff", "--live", "--as", "", "--repo", fleetRepository(t), "--tenant", "new", "--no-cache")
+		for _, want := range []string{"+ Tenant new", "+ TenantNamespace new-web", "+ Namespace new-web", "+ NetworkPolicy default-deny"} {
+			if !bytes.Contains(out, []byte(want)) {
+				t.Errorf("it does not say %q", want)
+			}
+		}
+		if code != cli.ExitFindings {
+			t.Errorf("exit code %d:\n%s", code, out)
+		}
+		w.golden(t, "diff-live-base", cli.ExitUsage, "diff", "--live", "--base", "main")
+	})
 	t.Run("json is a list that kubectl would print too", func(t *testing.T) {
 		code, out := w.run(t, w.kubeconfig, "get", "tenants", "acme", "-o", "json")
 		var list unstructured.UnstructuredList
@@ -101,6 +122,26 @@ contexts: [{name: x, context: {cluster: x, user: x}}], users: [{name: x, user: {
 		t.Fatal(err)
 	}
 	w.golden(t, "unreachable", cli.ExitCluster, "get", "--kubeconfig", closed)
+}
+
+// fleetRepository is a repository with a tenant that no cluster has.
+func fleetRepository(t *testing.T) string {
+	t.Helper()
+	g := gittest.New(t)
+	files := gittest.Files{
+		"tenants/new/tenant.yaml": "{apiVersion: aetherplatform.cloud/v1alpha1, kind: Tenant, metadata: {name: new}, spec: {namespaces: {max: 1}}}\n",
+		"tenants/new/web.yaml":    "{apiVersion: aetherplatform.cloud/v1alpha1, kind: TenantNamespace, metadata: {name: new-web}, spec: {tenant: new, size: small}}\n",
+		"tenants/_platform/profiles.yaml": `{apiVersion: aetherplatform.cloud/v1alpha1, kind: NamespaceProfile, metadata: {name: default},
+  spec: {base: {path: profiles/default}, sizes: {small: {quota: {pods: "10"}}}}}` + "\n",
+	}
+	g.Commit("main", files)
+	for name, content := range files {
+		name = filepath.Join(g.Dir, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o700), os.WriteFile(name, []byte(content), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return g.Dir
 }
 
 // world is a cluster with a fleet in it.

@@ -37,7 +37,11 @@ func ReadDir(dir string) (Tree, error) {
 
 // ReadFS reads the fleet directory that fsys has as its root, by the rules of
 // ReadDir. A file is opened only when its content is kept.
-func ReadFS(fsys fs.FS) (Tree, error) {
+func ReadFS(fsys fs.FS) (Tree, error) { return ReadFSAfter(fsys, nil) }
+
+// ReadFSAfter is ReadFS, and takes the content of a file from known, which returns
+// it where it can tell the file from its entry. It may be nil.
+func ReadFSAfter(fsys fs.FS, known func(name string, entry fs.DirEntry) ([]byte, bool)) (Tree, error) {
 	c := newCollector(nil)
 	entries := 0
 	err := fs.WalkDir(fsys, ".", func(name string, entry fs.DirEntry, err error) error {
@@ -61,6 +65,11 @@ func ReadFS(fsys fs.FS) (Tree, error) {
 			return c.add(name, File{Link: target})
 		case !entry.Type().IsRegular():
 			return c.add(name, File{Refused: "is not a regular file; remove it"})
+		}
+		if known != nil && kept(name) {
+			if data, ok := known(name, entry); ok {
+				return c.add(name, File{Data: data})
+			}
 		}
 		return c.open(name, fsys)
 	})

@@ -6,6 +6,7 @@
 // fill it and print it:
 //
 //	compare    objects of base and head, field by field
+//	live       the same with a cluster in place of base
 //	meaning    what the differences mean, by risk
 //	authority  what the change may not do, and who has to approve it
 //	policy     which admission policies would newly refuse it

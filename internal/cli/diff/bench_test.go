@@ -5,8 +5,11 @@ import (
 	"io"
 	"testing"
 
+	"sigs.k8s.io/yaml"
+
 	"github.com/aetherplatform/aether/internal/cli"
 	"github.com/aetherplatform/aether/internal/repository/gittest"
+	"github.com/aetherplatform/aether/policies"
 )
 
 // The fleet of docs/benchmarks.md: 1,000 tenants with 10 namespaces each, a file
@@ -54,7 +57,8 @@ spec:
       ports: [{port: 443}]
 `
 
-func benchFleet() gittest.Files {
+func benchFleet(b *testing.B) gittest.Files {
+	b.Helper()
 	files := gittest.Files{"tenants/_platform/profiles.yaml": fmt.Sprintf(benchProfile, 20)}
 	for i := range benchTenants {
 		tenant := fmt.Sprintf("t%04d", i)
@@ -63,13 +67,25 @@ func benchFleet() gittest.Files {
 			files[fmt.Sprintf("tenants/%s/namespaces/ns%d.yaml", tenant, j)] = fmt.Sprintf(benchNamespace, tenant, j, 8000)
 		}
 	}
+	// Aether's own policies are what a platform has at least.
+	admission, err := policies.Admission()
+	if err != nil {
+		b.Fatal(err)
+	}
+	for i, o := range admission {
+		data, err := yaml.Marshal(o)
+		if err != nil {
+			b.Fatal(err)
+		}
+		files[fmt.Sprintf("policies/%02d.yaml", i)] = string(data)
+	}
 	return files
 }
 
 // BenchmarkDiff10k is the whole command, without the start of the process: with
 // what the last run left in the cache, and with nothing.
 func BenchmarkDiff10k(b *testing.B) {
-	fleet := benchFleet()
+	fleet := benchFleet(b)
 	repo := gittest.New(b)
 	base := repo.Commit("main", fleet)
 	repo.Commit("one", fleet.With(gittest.Files{"tenants/t0500/namespaces/ns3.yaml": fmt.Sprintf(benchNamespace, "t0500", 3, 8001)}), base)

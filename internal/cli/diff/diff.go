@@ -3,6 +3,7 @@
 package diff
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,11 +21,13 @@ import (
 	"github.com/aetherplatform/aether/internal/review"
 	"github.com/aetherplatform/aether/internal/review/compare"
 	"github.com/aetherplatform/aether/internal/review/judge"
+	"github.com/aetherplatform/aether/internal/review/live"
 )
 
 // Options is what diff is asked.
 type Options struct {
 	*cli.Env
+	cli.Cluster
 	Repo        string
 	Path        string
 	Base        string
@@ -32,8 +35,11 @@ type Options struct {
 	NoMergeBase bool
 	NoCache     bool
 	Tenant      string
-	Cluster     *string
+	Workload    *string
 	Output      string
+	Live        bool
+	As          string
+	Source      string
 }
 
 // NewCommand returns the command.
@@ -41,7 +47,7 @@ func NewCommand(env *cli.Env) *cobra.Command {
 	o := &Options{Env: env}
 	var cluster string
 	cmd := &cobra.Command{
-		Use:   "diff --base REVISION [--head REVISION]",
+		Use:   "diff {--base REVISION | --live} [--head REVISION]",
 		Short: "Show what a change does to the objects in the clusters",
 		Long: `Show what a change of a fleet repository does: which objects it creates, changes
 and deletes in which cluster, and what that means. Both revisions are rendered
@@ -59,6 +65,12 @@ Git's object database. Nothing is checked out, and no file of yours is touched.
 A revision is a branch, a tag, a commit or the beginning of one, origin/main,
 refs/pull/1/head, or any of these followed by ~2 or ^2.
 
+--live compares with a cluster in place of a revision, as kubectl diff --server-side
+does: the API server says by dry-run what it would make of each object, so that its
+defaults, what someone has changed, and what Git does not have show as well. Nothing
+is written. Since Aether's admission policies let only its operator write, the
+dry-run is made as the operator, for which you need the right to impersonate it.
+
 A tenant with errors at head keeps what it has, so it shows errors and no
 changes. The digest is what a TenantSource shows in its status once exactly this
 is applied.
@@ -67,7 +79,10 @@ Exit codes, as of kubectl diff:
     0  no changes
     1  changes
     2  the command cannot be run as written: a flag, a revision, a path
-    5  head has errors that base has not, or a policy would newly refuse it
+    3  the cluster could not be asked
+    5  head has errors that base has not, or a policy would newly refuse it;
+       with --live: head has errors that the TenantSource does not report yet, or
+       the API server refuses an object
 
 What is worked out is kept in the user's cache directory, below aether; it may be
 deleted at any time.`,
@@ -77,12 +92,18 @@ deleted at any time.`,
   # The last commit, for a machine
   aether diff --base HEAD~1 --head HEAD --output json
 
+  # What applying the working tree would do to the cluster of the kubeconfig
+  aether diff --live
+
+  # Has anybody changed what the branch main asked for?
+  aether diff --live --head main
+
   # A pull request that was fetched, one tenant of it
   aether diff --base origin/main --head refs/pull/1/head --tenant acme`,
 		Args: cli.Args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if cmd.Flags().Changed("cluster") {
-				o.Cluster = &cluster
+				o.Workload = &cluster
 			}
 			return run(cmd.Context(), o)
 		},
@@ -96,6 +117,10 @@ deleted at any time.`,
 	flags.BoolVar(&o.NoCache, "no-cache", false, "work out everything anew")
 	flags.StringVar(&o.Tenant, "tenant", "", "compare only this tenant")
 	flags.StringVar(&cluster, "cluster", "", "compare only what is on this workload cluster; '' is the one that the fleet is reconciled in")
+	flags.BoolVar(&o.Live, "live", false, "compare with a cluster, by dry-run")
+	flags.StringVar(&o.As, "as", live.Operator, "with --live, `user` to make the dry-run as; '' is yourself")
+	flags.StringVar(&o.Source, "source", "", "with --live, `namespace/name` of the TenantSource, where there are several")
+	o.AddFlags(flags)
 	flags.StringVarP(&o.Output, "output", "o", "text", strings.Join(outputNames(), ", "))
 	return cmd
 }
@@ -107,27 +132,21 @@ func run(ctx context.Context, o *Options) error {
 	if outputs[o.Output] == nil {
 		return cli.Usage("--output "+strings.Join(outputNames(), " or --output "), "--output: %q is not a format", o.Output)
 	}
-	if o.Base == "" {
-		return cli.Usage("--base main, --base HEAD~1 or --base origin/main", "--base: say what to compare with")
+	switch {
+	case o.Live && (o.Base != "" || o.NoMergeBase):
+		return cli.Usage("--live compares with the cluster; leave --base and --no-merge-base out", "--live: there is a base already")
+	case !o.Live && o.Source != "":
+		return cli.Usage("add --live", "--source: is for a comparison with a cluster")
+	case !o.Live && o.Base == "":
+		return cli.Usage("--base main, --base HEAD~1 or --base origin/main; --live for a cluster", "--base: say what to compare with")
 	}
 	repo, err := repository.Open(o.Repo)
 	if err != nil {
 		return cli.Usage("name a directory in the fleet repository: --repo ~/fleet", "%w", err)
 	}
 	defer repo.Close()
-	base, head, closer, err := o.sources(repo)
+	report, err := o.report(ctx, repo)
 	if err != nil {
-		return usage(err)
-	}
-	defer closer.Close()
-
-	baseSide, headSide, report, err := judge.Report(ctx, compare.Options{
-		Base: base, Head: head, Path: filepath.ToSlash(o.Path), Tenant: o.Tenant, Cluster: o.Cluster, Store: o.store(),
-	}, nil)
-	if err != nil {
-		return usage(err)
-	}
-	if err := o.checkTenant(baseSide, headSide); err != nil {
 		return err
 	}
 	for _, e := range report.Errors {
@@ -141,6 +160,29 @@ func run(ctx context.Context, o *Options) error {
 		return fmt.Errorf("cannot print the report: %w", err)
 	}
 	return outcome(report)
+}
+
+// report compares with a revision, or with a cluster.
+func (o *Options) report(ctx context.Context, repo *repository.Repository) (*review.Report, error) {
+	if o.Live {
+		return o.liveReport(ctx, repo)
+	}
+	base, head, closer, err := o.sources(repo)
+	if err != nil {
+		return nil, usage(err)
+	}
+	defer closer.Close()
+	options := o.options(head)
+	options.Base = base
+	baseSide, headSide, report, err := judge.Report(ctx, options, nil)
+	if err != nil {
+		return nil, usage(err)
+	}
+	return report, o.checkTenant(baseSide, headSide)
+}
+
+func (o *Options) options(head compare.Source) compare.Options {
+	return compare.Options{Head: head, Path: filepath.ToSlash(o.Path), Tenant: o.Tenant, Cluster: o.Workload, Store: o.store()}
 }
 
 // outcome is the exit code.
@@ -173,29 +215,14 @@ func (o *Options) sources(repo *repository.Repository) (base, head compare.Sourc
 	if err != nil {
 		return fail(fmt.Errorf("--base: %w", err))
 	}
-	head = compare.Source{Name: workingTree}
-	at := "HEAD"
-	if o.Head != "" {
-		at = o.Head
-		head.Name = o.Head
-	}
 	headCommit := ""
 	if o.Head != "" || !o.NoMergeBase {
-		if headCommit, err = repo.Resolve(at); err != nil {
+		if headCommit, err = repo.Resolve(cmp.Or(o.Head, "HEAD")); err != nil {
 			return fail(fmt.Errorf("--head: %w", err))
 		}
 	}
-	if o.Head == "" {
-		files, dir, err := repo.WorkingTree()
-		if err != nil {
-			return fail(err)
-		}
-		head.Files, closer = files, dir
-	} else {
-		head.Commit = headCommit
-		if head.Files, err = repo.Files(headCommit); err != nil {
-			return fail(err)
-		}
+	if head, closer, err = o.headSource(repo, headCommit); err != nil {
+		return fail(err)
 	}
 	if !o.NoMergeBase {
 		if commit, err = repo.MergeBase(commit, headCommit); err != nil {
@@ -211,6 +238,16 @@ func (o *Options) sources(repo *repository.Repository) (base, head compare.Sourc
 	}
 	base.Files = files
 	return base, head, closer, nil
+}
+
+// headSource is the files on disk, or those of a commit.
+func (o *Options) headSource(repo *repository.Repository, commit string) (compare.Source, io.Closer, error) {
+	if o.Head == "" {
+		files, dir, err := repo.WorkingTree()
+		return compare.Source{Name: workingTree, Files: files}, dir, err
+	}
+	files, err := repo.Files(commit)
+	return compare.Source{Name: o.Head, Commit: commit, Files: files}, io.NopCloser(strings.NewReader("")), err
 }
 
 // store is the cache; without one everything is worked out anew.

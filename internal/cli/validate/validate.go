@@ -37,7 +37,8 @@ every namespace is rendered, with the code that the controllers run.
 
 A fleet is checked whole, because names, peers and quotas depend on one another.
 Every error is printed on a line of its own, "file:line: tenant: message", so
-that editors and CI can lead to the place.
+that editors and CI can lead to the place. What is allowed and is likely not meant
+is a warning, on standard error; the exit code does not depend on it.
 
 A profile without base.sourceRef uses the base inside this program. One with a
 sourceRef is checked with base/ beside the tenants directory, or with --base.`,
@@ -86,6 +87,11 @@ func run(o *Options) error {
 	if err != nil {
 		return err
 	}
+	// As the TenantSource reports them: Ready does not depend on them, nor does the
+	// exit code.
+	for _, w := range result.Fleet.Warnings() {
+		fmt.Fprintf(o.Err, "warning: %s: %s: %s\n", checkout.Place(w.Position), w.Tenant, w.Message)
+	}
 	o.summarise(result, errs)
 	if len(errs) > 0 {
 		return cli.Findings()
@@ -116,7 +122,8 @@ func (o *Options) printJSON(checkout *cli.Checkout, errs []*fleet.Error) error {
 	return encoder.Encode(findings)
 }
 
-// summarise counts on standard error, so that standard output is errors only.
+// summarise counts on standard error, where warnings are too, so that standard
+// output is errors only.
 func (o *Options) summarise(result *render.Result, errs []*fleet.Error) {
 	namespaces, clusters, failing := 0, 0, 0
 	for _, t := range result.Tenants {

@@ -51,6 +51,7 @@ func Run(ctx context.Context, o Options) (base, head *review.Side, report *revie
 		return nil, nil, nil, fmt.Errorf("%q is no folder inside the repository; write it relative to its root", o.Path)
 	}
 	var current *source
+	contents := map[string][]byte{}
 	renderer := render.New(render.Options{
 		Store: o.Store,
 		Bases: func(ref *baseRef) (render.Base, error) { return current.base(ref) },
@@ -59,7 +60,7 @@ func Run(ctx context.Context, o Options) (base, head *review.Side, report *revie
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		current = &source{Source: s, path: o.Path}
+		current = &source{Source: s, path: o.Path, contents: contents}
 		return current.render(renderer, incumbents)
 	}
 	if base, err = side(o.Base, nil); err != nil {
@@ -76,10 +77,41 @@ func Run(ctx context.Context, o Options) (base, head *review.Side, report *revie
 		return nil, nil, nil, err
 	}
 	report = &review.Report{Base: base.Revision, Head: head.Revision, Errors: errorsOf(o, base, head)}
-	if report.Changes, err = changes(ctx, base, head); err != nil {
+	if err := Objects(ctx, base, head, report); err != nil {
 		return nil, nil, nil, err
+	}
+	return base, head, report, nil
+}
+
+// Objects fills the changes of a report, their groups and their summary: how the
+// objects of the sides differ, wherever they come from.
+func Objects(ctx context.Context, base, head *review.Side, report *review.Report) (err error) {
+	if report.Changes, err = changes(ctx, base, head); err != nil {
+		return err
 	}
 	report.Groups = group(report.Changes, base, head)
 	report.Summary = summarise(report.Changes)
-	return base, head, report, nil
+	return nil
+}
+
+// Render renders o.Head alone, with the objects of all its tenants, and says what
+// is wrong with it. incumbents are the prefixes of tenants that are applied already.
+func Render(ctx context.Context, o Options, incumbents map[string]string) (*review.Side, []review.Error, error) {
+	o.Path = path.Clean(o.Path)
+	if !fs.ValidPath(o.Path) {
+		return nil, nil, fmt.Errorf("%q is no folder inside the repository; write it relative to its root", o.Path)
+	}
+	source := &source{Source: o.Head, path: o.Path}
+	side, err := source.render(render.New(render.Options{Store: o.Store, Bases: source.base}), incumbents)
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(side.Tree) == 0 {
+		return nil, nil, fmt.Errorf("there is no fleet in %s; say with --path which folder holds tenants/", path.Join(o.Path, tenantsDir))
+	}
+	nothing := &review.Side{Result: &render.Result{Fleet: &fleet.Fleet{}}, Tenants: map[string]*review.Tenant{}}
+	if err := fill(ctx, o, nothing, side); err != nil {
+		return nil, nil, err
+	}
+	return side, errorsOf(o, nothing, side), nil
 }

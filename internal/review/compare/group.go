@@ -94,7 +94,7 @@ func group(changes []review.Change, base, head *review.Side) []review.Group {
 // itself: its profile, or the component of the base.
 func cause(c *review.Change, base, head *review.Side) string {
 	old, now := base.Tenants[c.Tenant], head.Tenants[c.Tenant]
-	if old == nil || now == nil || old.Hash != now.Hash {
+	if old == nil || now == nil || old.Tenant == nil || now.Tenant == nil || old.Hash != now.Hash {
 		return ""
 	}
 	for _, n := range now.Namespaces {

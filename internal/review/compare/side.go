@@ -35,6 +35,10 @@ type source struct {
 	Source
 	path string
 
+	// contents are files of the other side that was read before, and of this one, by
+	// Git's hash: what both have is read once.
+	contents map[string][]byte
+
 	read    bool // whether own was tried
 	own     render.Base
 	ownFail error
@@ -75,9 +79,25 @@ func (s *source) tree(folder string) (fleet.Tree, error) {
 	if info, err := fs.Stat(s.Files, folder); errors.Is(err, fs.ErrNotExist) || err == nil && !info.IsDir() {
 		return fleet.Tree{}, nil
 	}
-	tree, err := fleet.ReadFS(files)
+	hashes := map[string]string{} // of files that are read
+	tree, err := fleet.ReadFSAfter(files, func(name string, entry fs.DirEntry) ([]byte, bool) {
+		hashed, ok := entry.(interface{ Hash() string })
+		if !ok || s.contents == nil || hashed.Hash() == "" {
+			return nil, false
+		}
+		data, ok := s.contents[hashed.Hash()]
+		if !ok {
+			hashes[name] = hashed.Hash()
+		}
+		return data, ok
+	})
 	if err != nil {
 		return nil, fmt.Errorf("cannot read %s at %s: %w", folder, s.Name, err)
+	}
+	for name, hash := range hashes {
+		if file := tree[name]; file.Data != nil {
+			s.contents[hash] = file.Data
+		}
 	}
 	return tree, nil
 }

@@ -9,7 +9,6 @@ package meaning
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 	"strings"
 
@@ -49,71 +48,6 @@ func Find(base, head *review.Side, report *review.Report) []review.Finding {
 	w.profiles(f)
 	blastRadius(f, report)
 	return f.findings()
-}
-
-// Headline is one line for a commit status: how many findings of which risk,
-// what the riskiest one is about, and how many objects change.
-func Headline(report *review.Report) string {
-	if report == nil {
-		return "nothing changes"
-	}
-	counts := map[review.Risk]int{}
-	var first *review.Finding
-	for i := range report.Findings {
-		finding := &report.Findings[i]
-		counts[finding.Risk]++
-		if first == nil || finding.Risk.Weight() < first.Risk.Weight() {
-			first = finding
-		}
-	}
-	var risks []string
-	for _, r := range []review.Risk{review.High, review.Medium, review.Low} {
-		if counts[r] > 0 {
-			risks = append(risks, fmt.Sprintf("%d %s", counts[r], r))
-		}
-	}
-	var parts []string
-	if len(risks) > 0 {
-		parts = append(parts, strings.Join(risks, ", ")+": "+subject(first))
-	}
-	switch n := len(report.Changes); {
-	case n == 0 && len(parts) == 0:
-		return "nothing changes"
-	case n == 1:
-		parts = append(parts, "1 object changes")
-	case n > 1:
-		parts = append(parts, fmt.Sprintf("%d objects change", n))
-	}
-	return strings.Join(parts, "; ")
-}
-
-// subject is what a finding is about, in a few words.
-func subject(f *review.Finding) string {
-	words := map[review.Category]string{
-		review.RightsGained: "rights gained", review.RightsLost: "rights lost",
-		review.NetworkOpened: "network opened", review.NetworkClosed: "network closed",
-		review.PodSecurity: "Pod Security changed", review.QuotaMoved: "quota moved",
-		review.DataDeleted: "data deleted", review.SoftDeleted: "soft-deleted",
-		review.NameClaimed: "name claimed", review.NameReleased: "name released",
-		review.SecretSource: "source of secrets changed", review.Immutable: "cannot be changed in place",
-		review.BlastRadius: "many touched", review.TenantLimits: "tenant's limits changed",
-		review.PolicyChanged: "policy changed", review.IsolationEroded: "isolation eroded",
-		DeploySource: "deployed from elsewhere",
-	}[f.Category]
-	if words == "" {
-		words = string(f.Category)
-	}
-	switch n := len(f.Namespaces); {
-	case n == 1:
-		return words + " in " + f.Namespaces[0]
-	case n > 1:
-		return fmt.Sprintf("%s in %d namespaces", words, n)
-	case len(f.Tenants) == 1:
-		return words + " of tenant " + f.Tenants[0]
-	case len(f.Tenants) > 1:
-		return fmt.Sprintf("%s of %d tenants", words, len(f.Tenants))
-	}
-	return words
 }
 
 // byRisk is the order in which findings are read.

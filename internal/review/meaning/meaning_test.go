@@ -327,10 +327,6 @@ func TestFourHundredNamespacesAreOneFinding(t *testing.T) {
 	if len(findings[0].Namespaces) != 400 || len(findings[0].Tenants) != 100 {
 		t.Errorf("got %d namespaces of %d tenants", len(findings[0].Namespaces), len(findings[0].Tenants))
 	}
-	got := Headline(&review.Report{Findings: findings, Changes: make([]review.Change, 12)})
-	if want := "2 high, 1 medium: rights gained in 400 namespaces; 12 objects change"; got != want {
-		t.Errorf("headline: got %q, want %q", got, want)
-	}
 }
 
 func TestAGroupOfChangesIsToldWithItsExtent(t *testing.T) {
@@ -350,15 +346,6 @@ func TestAGroupOfChangesIsToldWithItsExtent(t *testing.T) {
 	}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
-	}
-}
-
-func TestTheHeadlineOfNothingSaysSo(t *testing.T) {
-	if got := Headline(&review.Report{}); got != "nothing changes" {
-		t.Errorf("got %q", got)
-	}
-	if got := Headline(&review.Report{Changes: make([]review.Change, 1)}); got != "1 object changes" {
-		t.Errorf("got %q", got)
 	}
 }
 

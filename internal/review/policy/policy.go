@@ -135,8 +135,14 @@ func (e *evaluation) all(ctx context.Context, steps []step) error {
 
 // one judges one object by every policy that matches it.
 func (e *evaluation) one(ctx context.Context, s step, found *outcome) {
-	now := e.world.request(s)
+	var now *request // made when a policy can see what changes
 	for _, p := range e.policies {
+		if e.blind(p, s) {
+			continue
+		}
+		if now == nil {
+			now = e.world.request(s)
+		}
 		if !p.mayMatch(now) {
 			continue
 		}

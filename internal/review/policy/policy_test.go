@@ -114,6 +114,24 @@ func TestWhatPoliciesRefuse(t *testing.T) {
 			base:   objects{namespace(t, "dev"), configMap(t, "9")}, head: objects{namespace(t, "prod"), configMap(t, "9")},
 			want: []string{"ConfigMap/c: p: too large: 9"},
 		},
+		"an object that is the same, by what is said of its Namespace": {
+			why:    "an expression reads the Namespace's labels",
+			policy: bound(`validations: [{expression: "namespaceObject.metadata.labels.tier == 'dev'", message: not dev}]`, deny),
+			base:   objects{namespace(t, "dev"), configMap(t, "9")}, head: objects{namespace(t, "prod"), configMap(t, "9")},
+			want: []string{"ConfigMap/c: p: not dev"},
+		},
+		"an object that is the same, by the whole of its Namespace": {
+			why:    "labels can be read in more ways than one",
+			policy: bound(`validations: [{expression: "[namespaceObject].all(n, n.metadata.labels.tier == 'dev')", message: not dev}]`, deny),
+			base:   objects{namespace(t, "dev"), configMap(t, "9")}, head: objects{namespace(t, "prod"), configMap(t, "9")},
+			want: []string{"ConfigMap/c: p: not dev"},
+		},
+		"an object that is the same to a policy": {
+			why: "it asks only for the Namespace's name, so the change has no part in it",
+			policy: bound(`validations: [{expression: "namespaceObject != null && namespaceObject.metadata.name != 'acme-web' && !has(namespaceObject.metadata.deletionTimestamp)", message: not here}]`,
+				deny+"\nmatchResources: {namespaceSelector: {matchExpressions: [{key: tier, operator: Exists}]}}"),
+			base: objects{namespace(t, "dev"), configMap(t, "9")}, head: objects{namespace(t, "prod"), configMap(t, "9")},
+		},
 		"a Namespace that is not selected": {
 			why:    "the rendered labels decide",
 			policy: bound(small, deny+"\nmatchResources: {namespaceSelector: {matchLabels: {tier: prod}}}"),

@@ -32,6 +32,8 @@ type program struct {
 	authorizer bool
 	// never: a condition on the user alone leaves out the operator.
 	never bool
+	// readsNamespace: an expression may ask for labels or annotations of Namespaces.
+	readsNamespace bool
 }
 
 // expression is one of CEL, and what it may result in.
@@ -108,6 +110,7 @@ func (p *policy) compileAll() error {
 		return errors.New(oneLine(faults[0].Error()))
 	}
 	p.never = p.neverTheWriter()
+	p.readsNamespace = p.asksForNamespace()
 	return nil
 }
 

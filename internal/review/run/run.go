@@ -145,25 +145,41 @@ func (r *Runner) review(ctx context.Context, pr *forge.PullRequest) (*Outcome, e
 	return &Outcome{Ending: Posted, PullRequest: pr, Report: report, Comment: comment}, nil
 }
 
-// produce compares, and survives what a hostile head does to the comparison.
-func (r *Runner) produce(ctx context.Context, base, head string) (report *review.Report, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			r.Log.Error("the comparison panicked", "head", head, "panic", p)
-			err = errors.New("the comparison broke off: this is a fault of Aether; please report it")
+// produce compares, and survives what a hostile head does to the comparison: one
+// that does not end in time is left behind, and what it finds is dropped. It has
+// bounds of its own, so it ends.
+func (r *Runner) produce(ctx context.Context, base, head string) (*review.Report, error) {
+	type outcome struct {
+		report *review.Report
+		err    error
+	}
+	done := make(chan outcome, 1)
+	go func() {
+		var out outcome
+		defer func() {
+			if p := recover(); p != nil {
+				r.Log.Error("the comparison panicked", "head", head, "panic", p)
+				out = outcome{err: errors.New("the comparison broke off: this is a fault of Aether; please report it")}
+			}
+			done <- out
+		}()
+		out.report, out.err = r.Produce(ctx, r.Mirror.Dir, base, head)
+		if out.err == nil && out.report == nil {
+			out.err = errors.New("the comparison returned no report")
 		}
 	}()
-	report, err = r.Produce(ctx, r.Mirror.Dir, base, head)
-	if err == nil && report == nil {
-		err = errors.New("the comparison returned no report")
+	select {
+	case out := <-done:
+		return out.report, out.err
+	case <-ctx.Done():
+		return nil, fmt.Errorf("the comparison did not end in time: %w", context.Cause(ctx))
 	}
-	return report, err
 }
 
 // giveUp says on the pull request that there is no review of its head. A run that
 // was interrupted still says so: a status that is pending for ever blocks a merge.
 func (r *Runner) giveUp(ctx context.Context, pr *forge.PullRequest, cause error) error {
-	interrupted := ctx.Err() != nil
+	interrupted, why := ctx.Err() != nil, context.Cause(ctx)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tellTimeout)
 	defer cancel()
 	if current, err := r.Forge.PullRequest(ctx, pr.Number); err == nil && current.HeadSHA != pr.HeadSHA {
@@ -172,6 +188,9 @@ func (r *Runner) giveUp(ctx context.Context, pr *forge.PullRequest, cause error)
 	status := forge.Status{State: forge.Broken, Description: "The review could not be made; see the comment"}
 	if interrupted {
 		status.Description = "The review was interrupted; start it again"
+		if errors.Is(why, context.DeadlineExceeded) {
+			status.Description = "The review did not end in time; make the change smaller, or start it again"
+		}
 		return r.Forge.SetStatus(ctx, pr.HeadSHA, status)
 	}
 	comment, err := r.Forge.UpsertComment(ctx, pr.Number, Marker, apology(pr, cause))

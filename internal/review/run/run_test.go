@@ -98,6 +98,12 @@ func TestHowAReviewEnds(t *testing.T) {
 		"a panic": {"a hostile head must not end the server", func(r *Runner, _ *paper, _ context.CancelCauseFunc) {
 			r.Produce = func(context.Context, string, string, string) (*review.Report, error) { panic("index out of range") }
 		}, "", "the comparison broke off", "error: The review could not be made; see the comment <https://forge/c1>", "the comparison broke off"},
+		"a comparison without end": {"a hostile head must not keep a worker", func(r *Runner, _ *paper, cancel context.CancelCauseFunc) {
+			r.Produce = func(context.Context, string, string, string) (*review.Report, error) {
+				cancel(context.DeadlineExceeded)
+				select {}
+			}
+		}, "", "the comparison did not end in time", "error: The review did not end in time; make the change smaller, or start it again <>", ""},
 		"no right to comment": {"the status still says it", func(_ *Runner, p *paper, _ context.CancelCauseFunc) { p.refuse = boom },
 			"", "boom", "error: The review could not be made, nor a comment written; see the log <>", ""},
 		"a newer head": {"its own review says it", func(r *Runner, _ *paper, cancel context.CancelCauseFunc) {
