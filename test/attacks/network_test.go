@@ -70,7 +70,7 @@ func TestTenantWidensANetworkPolicyFromBeforeTheAdoption(t *testing.T) {
 		Spec:       networkingv1.NetworkPolicySpec{PolicyTypes: []networkingv1.PolicyType{networkingv1.PolicyTypeIngress}},
 	}
 	w.must(t, mallory.Create(t.Context(), old))
-	cilium := object(ciliumKind, ns.Name, "old", map[string]any{"spec": map[string]any{"endpointSelector": map[string]any{}}})
+	cilium := object(ciliumKind, ns.Name, "old", map[string]any{"spec": map[string]any{"endpointSelector": map[string]any{}, "ingress": []any{map[string]any{}}}})
 	w.must(t, mallory.Create(t.Context(), cilium))
 	w.adopt(t, ns, "acme")
 	w.refuses(t, cilium, "is closed but for what Git opens", func(ctx context.Context) error {
