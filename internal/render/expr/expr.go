@@ -112,7 +112,7 @@ func (e *Env) Compile(source string) (*Expression, error) {
 // program counts the cost of an evaluation only where it is not bounded by what
 // the expression says: counting takes longer than most evaluations.
 func (e *Env) program(checked *cel.Ast) (cel.Program, error) {
-	options := []cel.ProgramOption{cel.EvalOptions(cel.OptOptimize)}
+	options := []cel.ProgramOption{cel.CustomDecoratorV2(orderly), cel.EvalOptions(cel.OptOptimize)}
 	cost, err := e.cel.EstimateCost(checked, unknownSizes{})
 	if err != nil {
 		return nil, err

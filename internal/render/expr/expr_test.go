@@ -105,6 +105,7 @@ func TestExpressionsKeepTheirType(t *testing.T) {
 		"items of a list":           {"namespace.items[0]", map[string]any{"x": int64(1)}},
 		"maps are walked in order":  {"namespace.labels.map(k, k + namespace.labels[k]).join(',')", "a1,b2,c3"},
 		"maps that were made, also": {"{'z': 1, 'y': 2, 'x': 3}.map(k, k).join('')", "xyz"},
+		"maps of a choice, also":    {"(namespace.name == '' ? {} : {'z': 1, 'y': 2, 'x': 3, namespace.name: 4}).map(k, k).join(' ')", "acme-web x y z"},
 	}
 	env := newTestEnv(t)
 	for name, tt := range tests {

@@ -9,6 +9,7 @@ import (
 	"github.com/google/cel-go/common/types"
 	"github.com/google/cel-go/common/types/ref"
 	"github.com/google/cel-go/common/types/traits"
+	"github.com/google/cel-go/interpreter"
 )
 
 // Object is a type with named fields; its values are maps that hold every field,
@@ -98,6 +99,31 @@ func (a adapter) NativeToValue(v any) ref.Val {
 	default:
 		return types.DefaultTypeAdapter.NativeToValue(v)
 	}
+}
+
+// orderly has maps that an expression writes out, {'b': 1, 'a': 2}, walked in order
+// too: the interpreter makes them without asking the adapter.
+func orderly(i interpreter.InterpretableV2) (interpreter.InterpretableV2, error) {
+	if made, ok := i.(interpreter.InterpretableConstructor); ok && made.Type() == types.MapType {
+		return orderlyMap{made}, nil
+	}
+	return i, nil
+}
+
+type orderlyMap struct {
+	interpreter.InterpretableConstructor
+}
+
+func (m orderlyMap) Eval(vars interpreter.Activation) ref.Val {
+	return m.Exec(interpreter.AsFrame(vars))
+}
+
+func (m orderlyMap) Exec(frame *interpreter.ExecutionFrame) ref.Val {
+	value := m.InterpretableConstructor.Exec(frame)
+	if made, ok := value.(traits.Mapper); ok {
+		return sortedMap{made}
+	}
+	return value
 }
 
 type sortedMap struct{ traits.Mapper }
