@@ -123,7 +123,7 @@ func run(ctx context.Context, o *Options) error {
 
 	baseSide, headSide, report, err := judge.Report(ctx, compare.Options{
 		Base: base, Head: head, Path: filepath.ToSlash(o.Path), Tenant: o.Tenant, Cluster: o.Cluster, Store: o.store(),
-	}, nil)
+	}, nil, o.Kyverno)
 	if err != nil {
 		return usage(err)
 	}
