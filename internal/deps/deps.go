@@ -4,6 +4,4 @@ package deps
 import (
 	_ "github.com/cilium/cilium/pkg/k8s/apis/cilium.io/v2"
 	_ "github.com/cilium/cilium/pkg/policy/api"
-	_ "github.com/kyverno/kyverno/pkg/cel/policies/vpol/compiler"
-	_ "github.com/kyverno/kyverno/pkg/engine"
 )
