@@ -13,6 +13,7 @@ import (
 
 	"github.com/aetherplatform/aether/internal/cli"
 	"github.com/aetherplatform/aether/internal/cli/root"
+	"github.com/aetherplatform/aether/internal/review/kyverno"
 )
 
 func main() {
@@ -21,8 +22,9 @@ func main() {
 
 	env := &cli.Env{
 		In: os.Stdin, Out: os.Stdout, Err: os.Stderr,
-		Color: term.IsTerminal(int(os.Stdout.Fd())) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb",
-		Now:   time.Now,
+		Color:   term.IsTerminal(int(os.Stdout.Fd())) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb",
+		Now:     time.Now,
+		Kyverno: kyverno.Engine{},
 	}
 	os.Exit(root.Execute(ctx, env, os.Args[1:]))
 }

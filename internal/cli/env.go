@@ -9,6 +9,8 @@ package cli
 import (
 	"io"
 	"time"
+
+	"github.com/aetherplatform/aether/internal/review/policy"
 )
 
 // Env is what a command gets instead of globals.
@@ -21,4 +23,7 @@ type Env struct {
 	Color bool
 	// Now is the clock.
 	Now func() time.Time
+	// Kyverno evaluates Kyverno's policies. Left out, they are listed as not evaluated:
+	// only the program itself links it.
+	Kyverno policy.Engine
 }

@@ -237,6 +237,8 @@ type Approval struct {
 // Violation is an object that an admission policy refuses.
 type Violation struct {
 	Object
+	// Place in Git of what made the object.
+	Place   Place  `json:"place,omitzero"`
 	Policy  string `json:"policy"`
 	Message string `json:"message"`
 	// Old: the policy refuses it at base too. Only new ones fail the check.

@@ -174,7 +174,7 @@ func (o *Options) report(ctx context.Context, repo *repository.Repository) (*rev
 	defer closer.Close()
 	options := o.options(head)
 	options.Base = base
-	baseSide, headSide, report, err := judge.Report(ctx, options, nil)
+	baseSide, headSide, report, err := judge.Report(ctx, options, nil, o.Kyverno)
 	if err != nil {
 		return nil, usage(err)
 	}

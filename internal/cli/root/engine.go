@@ -16,7 +16,7 @@ import (
 func engine(env *cli.Env) review.Engine {
 	return review.Engine{
 		Produce: func(ctx context.Context, dir, base, head string) (*reviews.Report, error) {
-			return judge.Commits(ctx, dir, base, head, ".", env.Store())
+			return judge.Commits(ctx, dir, base, head, ".", env.Store(), env.Kyverno)
 		},
 		Markdown: func(r *reviews.Report, limit int, link string) (string, bool) {
 			text, folded := report.Markdown(r, limit, report.Options{Link: link})

@@ -18,8 +18,9 @@ import (
 )
 
 // Report compares base with head and completes what compare.Run says. rules is
-// where CODEOWNERS and policies are taken from; nil stands for base.
-func Report(ctx context.Context, o compare.Options, rules *compare.Source) (base, head *review.Side, report *review.Report, err error) {
+// where CODEOWNERS and policies are taken from; nil stands for base. Without
+// kyverno, its policies are listed as not evaluated.
+func Report(ctx context.Context, o compare.Options, rules *compare.Source, kyverno policy.Engine) (base, head *review.Side, report *review.Report, err error) {
 	base, head, report, err = compare.Run(ctx, o)
 	if err != nil {
 		return nil, nil, nil, err
@@ -31,7 +32,7 @@ func Report(ctx context.Context, o compare.Options, rules *compare.Source) (base
 	if err := authority.Check(base, head, report); err != nil {
 		return nil, nil, nil, err
 	}
-	if err := policy.Evaluate(ctx, base, head, report); err != nil {
+	if err := policy.Evaluate(ctx, base, head, report, kyverno); err != nil {
 		return nil, nil, nil, err
 	}
 	slices.SortStableFunc(report.Findings, func(a, b review.Finding) int { return a.Risk.Weight() - b.Risk.Weight() })
@@ -41,7 +42,7 @@ func Report(ctx context.Context, o compare.Options, rules *compare.Source) (base
 // Commits is the report on a change from one commit to another of the repository
 // at dir, compared from where the two part, as forges do. CODEOWNERS and policies
 // are those of base itself: the author of a change chooses where it branches off.
-func Commits(ctx context.Context, dir, base, head, path string, store fleet.Store) (*review.Report, error) {
+func Commits(ctx context.Context, dir, base, head, path string, store fleet.Store, kyverno policy.Engine) (*review.Report, error) {
 	repo, err := repository.Open(dir)
 	if err != nil {
 		return nil, err
@@ -71,6 +72,6 @@ func Commits(ctx context.Context, dir, base, head, path string, store fleet.Stor
 	if err != nil {
 		return nil, err
 	}
-	_, _, report, err := Report(ctx, compare.Options{Base: old, Head: now, Path: path, Store: store}, &tip)
+	_, _, report, err := Report(ctx, compare.Options{Base: old, Head: now, Path: path, Store: store}, &tip, kyverno)
 	return report, err
 }

@@ -133,15 +133,22 @@ func identities(side fs.FS, file string, left *int) (found map[string]written, c
 func title(kind, name string) string { return inert(kind) + " " + inert(name) }
 
 // canOnlyGrow is whether nothing that is refused would be allowed with these: they
-// are ValidatingAdmissionPolicies and bindings, and take the place of none.
+// do nothing but refuse, and take the place of none.
 func (s *set) canOnlyGrow(all map[string]written) bool {
 	for name, w := range all {
-		kind := w.kind.Kind == kindPolicy || w.kind.Kind == kindBinding
-		if w.kind.Group != admissionGroup || !kind || s.names[name] {
+		if !onlyRefuses[w.kind.GroupKind()] || s.names[name] {
 			return false
 		}
 	}
 	return len(all) > 0
+}
+
+// onlyRefuses are kinds that neither change an object nor exempt one.
+var onlyRefuses = map[schema.GroupKind]bool{
+	{Group: admissionGroup, Kind: kindPolicy}:                          true,
+	{Group: admissionGroup, Kind: kindBinding}:                         true,
+	{Group: "policies.kyverno.io", Kind: "ValidatingPolicy"}:           true,
+	{Group: "policies.kyverno.io", Kind: "NamespacedValidatingPolicy"}: true,
 }
 
 // inert keeps what an author named something from being long or of many lines.

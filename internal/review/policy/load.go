@@ -50,21 +50,23 @@ type set struct {
 	names map[string]bool
 	// params are all other objects that are beside the policies.
 	params []*unstructured.Unstructured
+	// foreign are the policies of an engine.
+	foreign []Foreign
 	// notes are what is there and is not evaluated.
 	notes []review.Finding
 }
 
 // inForce is whether any policy decides on anything.
-func (s *set) inForce() bool { return len(s.policies) > 0 }
+func (s *set) inForce() bool { return len(s.policies) > 0 || len(s.foreign) > 0 }
 
 // load reads the policies of a repository. A directory with a kustomization is
 // what it builds; elsewhere every YAML file is read.
-func load(repository fs.FS) (*set, error) {
+func load(repository fs.FS, kyverno Engine) (*set, error) {
 	entry, err := files.Entry(repository, directory)
 	if err != nil {
 		return nil, err
 	}
-	l := &loader{policies: map[string]*policy{}, foreign: map[string][]string{}}
+	l := &loader{policies: map[string]*policy{}, foreign: map[string][]string{}, kyverno: kyverno}
 	if entry == nil || !entry.IsDir() {
 		return l.set(), nil
 	}
@@ -84,7 +86,9 @@ type loader struct {
 	policies map[string]*policy
 	bindings []*binding
 	params   []*unstructured.Unstructured
-	foreign  map[string][]string // files of another engine's policies, by engine
+	foreign  map[string][]string // files of policies that no engine is there for, by engine
+	kyverno  Engine
+	declared []Declared // for kyverno
 	notes    []review.Finding
 }
 
@@ -252,7 +256,12 @@ func (l *loader) object(o *unstructured.Unstructured, at review.Place) {
 		}
 		l.bindings = append(l.bindings, b)
 	default:
-		if engine := engineOf(gvk); engine != "" {
+		engine := engineOf(gvk)
+		if engine == kyvernoEngine && l.kyverno != nil {
+			l.declared = append(l.declared, Declared{o, at})
+			return
+		}
+		if engine != "" {
 			l.foreign[engine] = append(l.foreign[engine], at.String())
 			return
 		}
@@ -260,13 +269,15 @@ func (l *loader) object(o *unstructured.Unstructured, at review.Place) {
 	}
 }
 
+const kyvernoEngine = "Kyverno"
+
 // engineOf names what would enforce a kind, where it is not this package.
 func engineOf(gvk schema.GroupVersionKind) string {
 	switch {
 	case gvk.Group == "cli.kyverno.io":
 		return "" // tests of policies
 	case gvk.Group == "kyverno.io", strings.HasSuffix(gvk.Group, ".kyverno.io"):
-		return "Kyverno"
+		return kyvernoEngine
 	case strings.HasSuffix(gvk.Group, ".gatekeeper.sh"):
 		return "Gatekeeper"
 	case gvk.Group == admissionGroup && strings.HasPrefix(gvk.Kind, "MutatingAdmissionPolicy"):
@@ -312,6 +323,14 @@ func (l *loader) set() *set {
 	for _, name := range slices.Sorted(maps.Keys(l.policies)) {
 		if p := l.policies[name]; len(p.bindings) > 0 {
 			s.policies = append(s.policies, p)
+		}
+	}
+	if len(l.declared) > 0 {
+		var notes []review.Finding
+		s.foreign, notes = l.kyverno.Load(l.declared, l.params)
+		s.notes = append(s.notes, notes...)
+		for _, d := range l.declared {
+			s.names[title(d.GetKind(), d.GetName())] = true
 		}
 	}
 	for _, engine := range slices.Sorted(maps.Keys(l.foreign)) {

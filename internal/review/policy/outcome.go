@@ -14,50 +14,57 @@ import (
 type outcome struct {
 	mu         sync.Mutex
 	violations map[violation]bool // old
-	remarks    map[remark]*about
+	remarks    map[remark]*remarks
 }
 
 type violation struct {
 	object          review.Object
+	place           review.Place
 	policy, message string
+}
+
+// about is a policy, as the report names it.
+type about struct {
+	name  string
+	place review.Place
 }
 
 // remark is a finding in the making: the same of many objects is one.
 type remark struct {
-	policy *policy
-	kind   verdictKind
+	policy about
+	kind   VerdictKind
 	why    string // of what is unknown
 }
 
-type about struct {
+type remarks struct {
 	count   int
 	details []string
 }
 
-func (o *outcome) add(p *policy, object review.Object, v verdict, old bool) {
-	if v.kind == denies {
+func (o *outcome) add(p about, on *review.Rendered, v Verdict, old bool) {
+	if v.Kind == Denies {
 		if o.violations == nil {
 			o.violations = map[violation]bool{}
 		}
-		o.violations[violation{object, p.Name, v.message}] = old
+		o.violations[violation{on.Object, on.Place, p.name, v.Message}] = old
 		return
 	}
-	key, detail := remark{policy: p, kind: v.kind}, nameOf(object)
-	if v.kind == unknown {
-		key.why = v.message
+	key, detail := remark{policy: p, kind: v.Kind}, nameOf(on.Object)
+	if v.Kind == Unknown {
+		key.why = v.Message
 	} else {
-		detail += ": " + v.message
+		detail += ": " + v.Message
 	}
 	o.remark(key, 1, detail)
 }
 
 func (o *outcome) remark(key remark, count int, details ...string) {
 	if o.remarks == nil {
-		o.remarks = map[remark]*about{}
+		o.remarks = map[remark]*remarks{}
 	}
 	a := o.remarks[key]
 	if a == nil {
-		a = &about{}
+		a = &remarks{}
 		o.remarks[key] = a
 	}
 	a.count += count
@@ -87,7 +94,7 @@ func (o *outcome) merge(more *outcome) {
 func (o *outcome) denied() []review.Violation {
 	all := make([]review.Violation, 0, len(o.violations))
 	for v, old := range o.violations {
-		all = append(all, review.Violation{Object: v.object, Policy: v.policy, Message: v.message, Old: old})
+		all = append(all, review.Violation{Object: v.object, Place: v.place, Policy: v.policy, Message: v.message, Old: old})
 	}
 	slices.SortFunc(all, func(a, b review.Violation) int {
 		if a.Old != b.Old {
@@ -112,10 +119,10 @@ func (o *outcome) findings() []review.Finding {
 			a.details = append(a.details[:min(mostListed, len(a.details))], fmt.Sprintf("and %d more", a.count-mostListed))
 		}
 		f := review.Finding{Risk: review.Info, Category: Warned, Place: key.policy.place, Details: a.details}
-		f.Title = fmt.Sprintf("Policy %q warns of %s and refuses none", key.policy.Name, objects(a.count))
-		if key.kind == unknown {
+		f.Title = fmt.Sprintf("Policy %q warns of %s and refuses none", key.policy.name, objects(a.count))
+		if key.kind == Unknown {
 			f.Category = NotEvaluated
-			f.Title = fmt.Sprintf("Policy %q is not evaluated on %s: %s", key.policy.Name, objects(a.count), key.why)
+			f.Title = fmt.Sprintf("Policy %q is not evaluated on %s: %s", key.policy.name, objects(a.count), key.why)
 		}
 		all = append(all, f)
 	}

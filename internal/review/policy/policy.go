@@ -1,5 +1,6 @@
 // Package policy evaluates the ValidatingAdmissionPolicies of a repository on what
-// a change renders to, as the API server will when it is applied.
+// a change renders to, as the API server will when it is applied, and has an
+// Engine evaluate Kyverno's.
 //
 // Policies, bindings and their parameters are those of base. A change of them is
 // shown as a change, and has no effect before it is merged. Expressions are
@@ -10,7 +11,7 @@
 //
 // What cannot be known without a cluster is said to be so, and never passed in
 // silence: what an authorizer answers, parameters that are not in the repository,
-// policies of other engines. Objects are judged as they are rendered, without the
+// policies of an engine that is not there. Objects are judged as they are rendered, without the
 // defaults that the API server adds to them.
 package policy
 
@@ -20,6 +21,7 @@ import (
 	"fmt"
 	"io/fs"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -51,13 +53,13 @@ const batch = 64
 var ErrTooExpensive = errors.New("the policies take too long on the objects of this change; make the change smaller, or their expressions simpler")
 
 // Evaluate fills report.Violations, and adds findings on policies to
-// report.Findings.
-func Evaluate(ctx context.Context, base, head *review.Side, report *review.Report) error {
+// report.Findings. Without kyverno, its policies are listed as not evaluated.
+func Evaluate(ctx context.Context, base, head *review.Side, report *review.Report, kyverno Engine) error {
 	inForce, err := fs.Sub(base.RuleFiles(), base.Folder(""))
 	if err != nil {
 		return err
 	}
-	rules, err := load(inForce)
+	rules, err := load(inForce, kyverno)
 	if err != nil {
 		return err
 	}
@@ -73,20 +75,18 @@ func Evaluate(ctx context.Context, base, head *review.Side, report *review.Repor
 	if err != nil {
 		return err
 	}
-	for _, findings := range [][]review.Finding{changed, rules.notes} {
-		for i := range findings {
-			findings[i].Place.File = base.Folder(findings[i].Place.File)
-		}
-	}
 	e := &evaluation{set: rules}
 	if rules.inForce() {
 		if err := e.run(ctx, base, head); err != nil {
 			return err
 		}
 	}
-	report.Findings = append(report.Findings, changed...)
-	report.Findings = append(report.Findings, rules.notes...)
-	report.Findings = append(report.Findings, e.outcome.findings()...)
+	for _, f := range slices.Concat(changed, rules.notes, e.outcome.findings()) {
+		if f.Place.File != "" {
+			f.Place.File = base.Folder(f.Place.File)
+		}
+		report.Findings = append(report.Findings, f)
+	}
 	report.Violations = append(report.Violations, e.outcome.denied()...)
 	return nil
 }
@@ -135,48 +135,47 @@ func (e *evaluation) all(ctx context.Context, steps []step) error {
 
 // one judges one object by every policy that matches it.
 func (e *evaluation) one(ctx context.Context, s step, found *outcome) {
-	var now *request // made when a policy can see what changes
+	now := sync.OnceValue(func() *request { return e.world.request(s) }) // made when a policy can see what changes
 	for _, p := range e.policies {
-		if e.blind(p, s) {
+		if e.blind(p, s) || !p.mayMatch(now()) {
 			continue
 		}
-		if now == nil {
-			now = e.world.request(s)
+		if verdicts := e.judge(ctx, p, now()); len(verdicts) > 0 {
+			e.weigh(about{p.Name, p.place}, s, verdicts, found, func(then *request) []Verdict {
+				if !p.mayMatch(then) {
+					return nil
+				}
+				return e.judge(ctx, p, then)
+			})
 		}
-		if !p.mayMatch(now) {
-			continue
-		}
-		verdicts := e.judge(ctx, p, now)
-		if len(verdicts) == 0 {
-			continue
-		}
-		var before map[string]bool // messages of base; made when it is asked for
-		for _, v := range verdicts {
-			if v.kind == denies && s.operation == admission.Update && before == nil {
-				before = e.refusals(ctx, p, s)
-			}
-			found.add(p, s.object(), v, before[v.message])
+	}
+	for _, p := range e.foreign {
+		if verdicts := p.Judge(ctx, now().foreign()); len(verdicts) > 0 {
+			e.weigh(about{p.Name(), p.Place()}, s, verdicts, found, func(then *request) []Verdict {
+				return p.Judge(ctx, then.foreign())
+			})
 		}
 	}
 }
 
-// refusals is why a policy refuses what base has, left as it is.
-func (e *evaluation) refusals(ctx context.Context, p *policy, s step) map[string]bool {
-	messages := map[string]bool{}
-	then := e.world.request(step{operation: admission.Update, base: s.base, head: s.base, then: true})
-	if !p.mayMatch(then) {
-		return messages
-	}
-	for _, v := range e.judge(ctx, p, then) {
-		if v.kind == denies {
-			messages[v.message] = true
+// weigh tells what is new from what the policy has against base, left as it is.
+func (e *evaluation) weigh(p about, s step, verdicts []Verdict, found *outcome, judge func(*request) []Verdict) {
+	var before map[string]bool // what base is refused for; made when it is asked for
+	for _, v := range verdicts {
+		if v.Kind == Denies && s.operation == admission.Update && before == nil {
+			before = map[string]bool{}
+			for _, then := range judge(e.world.request(s.before())) {
+				if then.Kind == Denies {
+					before[then.same()] = true
+				}
+			}
 		}
+		found.add(p, s.written(), v, before[v.same()])
 	}
-	return messages
 }
 
 // judge is what a policy, with each of its bindings, says of a request.
-func (e *evaluation) judge(ctx context.Context, p *policy, r *request) []verdict {
+func (e *evaluation) judge(ctx context.Context, p *policy, r *request) []Verdict {
 	matches, err := p.constraints.matches(r)
 	if err != nil {
 		return p.misconfigured(err)
@@ -185,9 +184,9 @@ func (e *evaluation) judge(ctx context.Context, p *policy, r *request) []verdict
 		return nil
 	}
 	if err := p.compile(); err != nil {
-		return []verdict{{kind: unknown, message: "it does not compile, so that no API server takes it: " + err.Error()}}
+		return []Verdict{{Kind: Unknown, Message: "it does not compile, so that no API server takes it: " + err.Error()}}
 	}
-	var verdicts []verdict
+	var verdicts []Verdict
 	var shared []decision // of bindings without parameters, which all say the same
 	for _, b := range p.bindings {
 		matches, err := b.matches(r)
@@ -207,7 +206,7 @@ func (e *evaluation) judge(ctx context.Context, p *policy, r *request) []verdict
 		}
 		params, missing := e.paramsFor(p, b, r)
 		if missing != "" {
-			verdicts = append(verdicts, verdict{kind: unknown, message: missing})
+			verdicts = append(verdicts, Verdict{Kind: Unknown, Message: missing})
 			continue
 		}
 		for _, param := range params {
@@ -218,9 +217,9 @@ func (e *evaluation) judge(ctx context.Context, p *policy, r *request) []verdict
 }
 
 // misconfigured is what the API server does with a policy that it cannot use.
-func (p *policy) misconfigured(err error) []verdict {
+func (p *policy) misconfigured(err error) []Verdict {
 	if p.ignoresErrors() {
 		return nil
 	}
-	return []verdict{{kind: denies, message: fmt.Sprintf("failed to configure policy: %v", err)}}
+	return []Verdict{{Kind: Denies, Message: fmt.Sprintf("failed to configure policy: %v", err)}}
 }

@@ -178,7 +178,7 @@ validations: [{expression: "variables.tier != 'prod'", messageExpression: "'not 
 			why:    "no value of a Secret is in any output",
 			policy: bound(`validations: [{expression: "object.data.size == ''", messageExpression: "'bad: ' + object.data.size"}, {expression: "int(object.data.size) > 0"}]`, deny),
 			head:   objects{parsed(t, `{apiVersion: v1, kind: Secret, metadata: {name: s, namespace: acme-web}, data: {size: c2VjcmV0}}`)},
-			want:   []string{"Secret/s: p: " + hidden, "Secret/s: p: an expression cannot be evaluated " + hidden},
+			want:   []string{"Secret/s: p: " + Hidden, "Secret/s: p: an expression cannot be evaluated " + Hidden},
 		},
 		"parameters of the repository": {
 			why: "they are beside the policy",
@@ -340,7 +340,7 @@ func TestAReviewThatIsCancelledSaysNothing(t *testing.T) {
 	cancel()
 	files := policies("p.yaml", bound(small, deny))
 	report := &review.Report{}
-	err := Evaluate(ctx, side(files), side(files, configMap(t, "9")), report)
+	err := Evaluate(ctx, side(files), side(files, configMap(t, "9")), report, nil)
 	if !errors.Is(err, context.Canceled) || len(report.Violations) > 0 {
 		t.Errorf("error %v with violations %q, want %v and none", err, said(report), context.Canceled)
 	}
@@ -402,7 +402,7 @@ func FuzzLoad(f *testing.F) {
 	f.Add("apiVersion: admissionregistration.k8s.io/v1\nkind: ValidatingAdmissionPolicy\nmetadata: {name: p}\nspec: {matchConstraints: {namespaceSelector: {matchExpressions: [{key: a, operator: X}]}}}\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		files := policies("p.yaml", text)
-		s, err := load(files)
+		s, err := load(files, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -123,9 +123,6 @@ type decision struct {
 	unknown bool
 }
 
-// hidden stands for what an expression makes of a Secret.
-const hidden = "(the message is not shown, since it may hold what is secret)"
-
 // decide is the API server's validator.Validate: match conditions, validations
 // with their messages, audit annotations, each within its budget.
 func (e *evaluation) decide(ctx context.Context, p *policy, r *request, param *unstructured.Unstructured) []decision {
@@ -259,7 +256,7 @@ func (r *run) failed(err error) []decision {
 		return nil
 	}
 	if r.secret {
-		return []decision{{message: "an expression cannot be evaluated " + hidden}}
+		return []decision{{message: "an expression cannot be evaluated " + Hidden}}
 	}
 	return []decision{{message: shorten(oneLine(err.Error()))}}
 }
@@ -275,7 +272,7 @@ func (r *run) messageOf(v admissionv1.Validation, said plugin.EvaluationResult) 
 				return shorten(message)
 			}
 			if v.Message == "" {
-				return hidden
+				return Hidden
 			}
 		}
 	}
@@ -303,37 +300,23 @@ func (u *unknownRights) Authorize(context.Context, authorizer.Attributes) (autho
 	return authorizer.DecisionNoOpinion, "", nil
 }
 
-// verdict is what comes of a decision by the actions of a binding.
-type verdict struct {
-	kind    verdictKind
-	message string
-}
-
-type verdictKind int
-
-const (
-	denies verdictKind = iota
-	warns
-	unknown
-)
-
 // act applies a binding's actions.
-func (b *binding) act(decisions []decision) []verdict {
-	var verdicts []verdict
+func (b *binding) act(decisions []decision) []Verdict {
+	var verdicts []Verdict
 	for _, d := range decisions {
-		kind := warns
+		kind := Warns
 		for _, action := range b.Spec.ValidationActions {
 			if action == admissionv1.Deny {
-				kind = denies
+				kind = Denies
 			}
 		}
 		switch {
 		case d.unknown:
-			kind = unknown
+			kind = Unknown
 		case d.always:
-			kind = denies
+			kind = Denies
 		}
-		verdicts = append(verdicts, verdict{kind, d.message})
+		verdicts = append(verdicts, Verdict{Kind: kind, Message: d.message})
 	}
 	return verdicts
 }

@@ -58,12 +58,17 @@ type step struct {
 	then bool
 }
 
-// object that the step is about.
-func (s step) object() review.Object {
+// written is what the step is about, as it is rendered.
+func (s step) written() *review.Rendered {
 	if s.head != nil {
-		return s.head.Object
+		return s.head
 	}
-	return s.base.Object
+	return s.base
+}
+
+// before is the step that leaves base as it is.
+func (s step) before() step {
+	return step{operation: admission.Update, base: s.base, head: s.base, then: true}
 }
 
 func newWorld(base, head *review.Side) *world {
@@ -207,6 +212,7 @@ type request struct {
 	// What expressions see of it.
 	object, oldObject, options any
 	asked                      map[string]any
+	asForeign                  *Request
 }
 
 func (w *world) request(s step) *request {

@@ -69,7 +69,7 @@ func rendered(o *unstructured.Unstructured, cluster string) review.Rendered {
 func evaluate(t testing.TB, base, head *review.Side) *review.Report {
 	t.Helper()
 	report := &review.Report{}
-	if err := Evaluate(context.Background(), base, head, report); err != nil {
+	if err := Evaluate(context.Background(), base, head, report, nil); err != nil {
 		t.Fatal(err)
 	}
 	return report
@@ -139,7 +139,7 @@ func empty() *review.Side { return side(fstest.MapFS{}) }
 
 func mustLoad(t testing.TB, files fs.FS) *set {
 	t.Helper()
-	s, err := load(files)
+	s, err := load(files, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -299,7 +299,11 @@ func (c *comment) writeViolations(b *strings.Builder) {
 	if fresh > 0 {
 		b.WriteString("#### New policy violations\n\n")
 		for _, x := range c.refused[:min(fresh, c.rows)] {
-			fmt.Fprintf(b, "- %s: policy %s: %s\n", code(full(x.Object), maxName), code(x.Policy, maxMarkdownName), prose(x.Message))
+			fmt.Fprintf(b, "- %s: policy %s: %s", code(full(x.Object), maxName), code(x.Policy, maxMarkdownName), prose(x.Message))
+			if p := x.Place.String(); p != "" {
+				fmt.Fprintf(b, " (%s)", code(p, maxName))
+			}
+			b.WriteString("\n")
 		}
 		b.WriteString("\n")
 		c.more(b, fresh, "violation")

@@ -154,17 +154,13 @@ func (s *sarif) addErrors(v *view) {
 }
 
 func (s *sarif) addViolations(v *view) {
-	places := map[review.Object]review.Place{}
-	for _, c := range v.Changes {
-		places[c.Object] = c.Place
-	}
 	for _, x := range v.refused {
 		if x.Old {
 			continue
 		}
 		text := fmt.Sprintf("%s: policy %s: %s", full(x.Object), inert(x.Policy, maxName), inert(x.Message, maxMessage))
 		s.add(sarifResult{RuleID: ruleViolation, Level: "error", BaselineState: "new", Message: sarifText{text}},
-			places[x.Object], x.Tenant, text)
+			x.Place, x.Tenant, text)
 	}
 }
 

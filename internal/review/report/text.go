@@ -132,6 +132,9 @@ func (t *terminal) violations(v *view) {
 	t.heading("Policy violations")
 	for _, x := range v.refused {
 		fmt.Fprintf(t, "  %s  %s: policy %s: %s\n", t.age(x.Old), full(x.Object), inert(x.Policy, maxName), inert(x.Message, maxMessage))
+		if p := x.Place.String(); p != "" {
+			fmt.Fprintf(t, "       %s\n", t.paint(faint, inert(p, maxMessage)))
+		}
 	}
 	fmt.Fprintln(t)
 }
