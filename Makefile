@@ -26,7 +26,7 @@ node-deps: ## Install what Debian must provide for a real node (root).
 
 node: ## Build what a real node runs, once, into bin/ (Linux).
 	@$(GO) run ./test/tools/build node
-	@CGO_ENABLED=0 $(GO) build -o bin/ ./test/machine
+	@$(GO) build -o bin/ ./test/machine
 	@$(GO) run ./test/images pause probe coredns
 
 images: ## Make container images of all our programs, as OCI tars in bin/images/.

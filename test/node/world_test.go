@@ -57,9 +57,6 @@ func build() error {
 	} {
 		cmd := exec.Command("go", args...)
 		cmd.Dir = testenv.Root()
-		if args[0] == "build" {
-			cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-		}
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return fmt.Errorf("go %s: %w\n%s", strings.Join(args, " "), err, out)
 		}
