@@ -20,9 +20,9 @@ build: ## Build aether, the namespace operator and the stand-ins into bin/.
 tools: ## Build the programs that the platform and the tests run, once, into bin/.
 	@$(GO) run ./test/tools/build platform
 
-node-deps: ## Install what Debian must provide for a real node (root).
-	apt-get update -qq
-	apt-get install -y -qq --no-install-recommends $$($(GO) run ./test/tools/build -needs)
+node-deps: ## Install what Debian must provide for a real node and is missing (root).
+	@needs=$$($(GO) run ./test/tools/build -needs); [ -z "$$needs" ] || { \
+		echo "installing $$needs"; apt-get update -qq; apt-get install -y -qq --no-install-recommends $$needs; }
 
 node: ## Build what a real node runs, once, into bin/ (Linux).
 	@$(GO) run ./test/tools/build node

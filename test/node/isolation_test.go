@@ -3,7 +3,6 @@
 package node
 
 import (
-	"fmt"
 	"net"
 	"strings"
 	"sync"
@@ -63,6 +62,8 @@ func TestWhatIsNotAllowedIsRefusedAndWhatIsAllowedWorks(t *testing.T) {
 		{"acme-payments", "http://" + outside["elsewhere.example"], true, "its range is named: 203.0.113.0/24"},
 		{"acme-web", "http://" + outside["elsewhere.example"], false, "an address that nobody names"},
 		{"acme-payments", "http://api.stripe.com:443", true, "a name that is named"},
+		{"acme-payments", "http://other.example:443", false, "a name that nobody names, though it resolves"},
+		{"acme-web", "http://api.stripe.com:443", false, "a name that another namespace names"},
 		{"hooli-ci", "http://" + outside["metadata-tls.example"], false, "link-local addresses stay closed, whatever a rule says"},
 		{"acme-web", "http://" + outside["metadata.example"], false, "the metadata address"},
 		{"acme-web", "tcp://10.96.0.1:443", false, "the API server, by its Service"},
@@ -91,12 +92,17 @@ func TestWhatIsNotAllowedIsRefusedAndWhatIsAllowedWorks(t *testing.T) {
 	}
 }
 
-// listens asks a node, which policies do not hold back, to open a connection.
+// listens asks the nodes to open a connection: no policy holds a node back from the
+// Pods that it runs itself.
 func (w *world) listens(target string) error {
+	_, at, _ := strings.Cut(target, "//")
+	if name, _, _ := net.SplitHostPort(at); outside[name] != "" {
+		at = outside[name]
+	}
 	var last error
 	for n := range w.Nodes {
-		script := fmt.Sprintf("exec 3<>/dev/tcp/%s", strings.Replace(target[strings.Index(target, "//")+2:], ":", "/", 1))
-		_, err := w.On(w.Context(), local.NodeName(n+1), "/bin/bash", "-c", script)
+		script := "exec 3<>/dev/tcp/" + strings.Replace(at, ":", "/", 1)
+		_, err := w.On(w.Context(), local.NodeName(n+1), "/usr/bin/timeout", "3", "/bin/bash", "-c", script)
 		if err == nil {
 			return nil
 		}

@@ -8,7 +8,7 @@
 // kube-apiserver alone keeps a small machine busy.
 //
 //	go run ./test/tools/build [GROUP|TOOL...]
-//	go run ./test/tools/build -needs   # packages of Debian that the group node needs
+//	go run ./test/tools/build -needs   # packages of Debian that the group node needs and that are not there
 //
 // The groups are platform (the default), node, generate and lint.
 package main
@@ -73,7 +73,7 @@ func main() {
 
 func run(ctx context.Context, out io.Writer, names []string) error {
 	if slices.Equal(names, []string{"-needs"}) {
-		_, err := fmt.Fprintln(out, nodePackages())
+		_, err := fmt.Fprintln(out, missingPackages())
 		return err
 	}
 	wanted, err := selected(names)

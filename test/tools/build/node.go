@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 )
 
@@ -47,7 +49,7 @@ var nodeTools = []tool{
 type need struct{ program, library, debian string }
 
 var nodeNeeds = []need{
-	{program: "gcc", debian: "gcc"},
+	{program: "gcc", debian: "gcc libc6-dev"},
 	{library: "libseccomp", debian: "libseccomp-dev"},
 	{program: "pkg-config", debian: "pkg-config"},
 	{program: "clang-19", debian: "clang-19"},
@@ -57,10 +59,22 @@ var nodeNeeds = []need{
 	{program: "ipset", debian: "ipset"},
 }
 
-// nodePackages are the packages of Debian, for `make node-deps`.
-func nodePackages() string {
-	names := []string{"libc6-dev"} // of gcc
-	for _, n := range nodeNeeds {
+// missing are the needs that the system does not meet.
+func missing() []need {
+	return slices.DeleteFunc(slices.Clone(nodeNeeds), func(n need) bool {
+		if n.library != "" {
+			return exec.Command("pkg-config", "--exists", n.library).Run() == nil
+		}
+		_, err := exec.LookPath(n.program)
+		return err == nil
+	})
+}
+
+// missingPackages are the packages of Debian that are to be installed, for
+// `make node-deps`.
+func missingPackages() string {
+	var names []string
+	for _, n := range missing() {
 		names = append(names, n.debian)
 	}
 	return strings.Join(names, " ")
@@ -71,21 +85,13 @@ func nodePrerequisites() error {
 	if runtime.GOOS != "linux" {
 		return errors.New("a node runs on Linux only; everything else does without one")
 	}
-	var missing []string
-	for _, n := range nodeNeeds {
-		if n.program != "" {
-			if _, err := exec.LookPath(n.program); err != nil {
-				missing = append(missing, n.program)
-			}
-			continue
-		}
-		if err := exec.Command("pkg-config", "--exists", n.library).Run(); err != nil {
-			missing = append(missing, n.library)
-		}
+	var names []string
+	for _, n := range missing() {
+		names = append(names, cmp.Or(n.program, n.library))
 	}
-	if len(missing) > 0 {
-		return fmt.Errorf("%s: missing, and a node needs it: run `make node-deps`, which installs on Debian %s",
-			strings.Join(missing, ", "), nodePackages())
+	if len(names) > 0 {
+		return fmt.Errorf("%s: missing, and a node needs it: run `make node-deps`, which installs on Debian: %s",
+			strings.Join(names, ", "), missingPackages())
 	}
 	return nil
 }
