@@ -470,7 +470,7 @@ func (p *Platform) nodePrerequisites() error {
 	}
 	if len(missing) > 0 {
 		return &MissingError{
-			fmt.Sprintf("%s is not on the PATH; a node needs it", strings.Join(missing, ", ")),
+			fmt.Sprintf("not on the PATH, and a node needs it: %s", strings.Join(missing, ", ")),
 			"make node-deps: it installs what Debian provides",
 		}
 	}

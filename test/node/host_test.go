@@ -37,8 +37,12 @@ func TestAHostIsAfterwardsAsItWasBefore(t *testing.T) {
 				}
 			})
 			networks := networksOf(t, platform)
-			if diff := cmp.Diff(before.lasting, look(t).lasting); diff != "" {
+			running := look(t)
+			if diff := cmp.Diff(before.lasting, running.lasting); diff != "" {
 				t.Errorf("while the node runs (-before +now):\n%s", diff)
+			}
+			if seen := strings.Join(running.more(before), "\n"); !strings.Contains(seen, "/kubepods") || !strings.Contains(seen, "BPF program") {
+				t.Errorf("of a node that runs nothing is seen but:\n%s", seen)
 			}
 			if err := end(platform); err != nil {
 				t.Fatal(err)

@@ -209,7 +209,7 @@ func (w *world) runs(pods ...*corev1.Pod) []*corev1.Pod {
 			w.Fatalf("cannot create Pod %s/%s: %v", p.Namespace, p.Name, err)
 		}
 		w.Cleanup(func() {
-			_ = w.Client.Delete(context.Background(), p) //nolint:errcheck // the platform ends soon
+			_ = w.Client.Delete(context.Background(), p) // at the latest it ends with the platform
 		})
 	}
 	for _, p := range pods {
