@@ -106,7 +106,7 @@ func newGroup(name string) (group, error) {
 			// cannot share its controllers with groups below it. Only the first can.
 			h.folder = unifiedRoot(h.folder)
 		}
-		if err := os.Mkdir(g.folder(*h), 0o755); err != nil {
+		if err := os.Mkdir(g.folder(*h), 0o700); err != nil {
 			return g, err
 		}
 		if strings.Contains(h.controllers, "cpuset") {
@@ -124,7 +124,7 @@ func inherit(from, to, name string) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(to, name), data, 0o644)
+	return os.WriteFile(filepath.Join(to, name), data, 0o600)
 }
 
 // unifiedRoot is where the hierarchy of a folder is mounted.
@@ -156,7 +156,7 @@ func (g group) hold(f func() error) error {
 
 // enterGroup moves this process.
 func enterGroup(folder string) error {
-	return os.WriteFile(filepath.Join(folder, "cgroup.procs"), []byte(strconv.Itoa(os.Getpid())), 0o644)
+	return os.WriteFile(filepath.Join(folder, "cgroup.procs"), []byte(strconv.Itoa(os.Getpid())), 0o600)
 }
 
 // How long the kernel may take to let go of groups whose processes have ended,
@@ -169,22 +169,24 @@ const (
 // remove removes the group with all that is below it. It waits for processes that
 // are about to end.
 func (g group) remove() error {
-	deadline := time.Now().Add(removeLimit)
-	var failed error
-	for _, h := range g.within {
-		for {
-			err := removeFolders(g.folder(h))
-			if err == nil {
-				break
-			}
-			if time.Now().After(deadline) {
-				failed = errors.Join(failed, fmt.Errorf("cannot remove a cgroup: %w", err))
-				break
-			}
-			<-time.After(removePause)
+	limit := time.NewTimer(removeLimit)
+	defer limit.Stop()
+	pause := time.NewTicker(removePause)
+	defer pause.Stop()
+	for {
+		var failed error
+		for _, h := range g.within {
+			failed = errors.Join(failed, removeFolders(g.folder(h)))
+		}
+		if failed == nil {
+			return nil
+		}
+		select {
+		case <-limit.C:
+			return fmt.Errorf("cannot remove cgroups: %w", failed)
+		case <-pause.C:
 		}
 	}
-	return failed
 }
 
 // removeFolders removes the folders, deepest first: a cgroup's files cannot be

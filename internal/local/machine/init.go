@@ -105,7 +105,7 @@ func (m inner) furnish() error {
 		tree int
 		at   string
 	}{{bin, Bin}, {etc, Etc}, {vars, "/var"}} {
-		if err := os.MkdirAll(shown.at, 0o755); err != nil {
+		if err := os.MkdirAll(shown.at, 0o700); err != nil {
 			return err
 		}
 		if err := unix.MoveMount(shown.tree, "", unix.AT_FDCWD, shown.at, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
@@ -143,7 +143,7 @@ func mountCgroups() error {
 			options = "none," + fields[1]
 		}
 		at := filepath.Join(Cgroups, name)
-		if err := os.Mkdir(at, 0o755); err != nil {
+		if err := os.Mkdir(at, 0o700); err != nil {
 			return err
 		}
 		if err := unix.Mount("cgroup", at, kind, safe, options); err != nil {
@@ -169,7 +169,7 @@ func mountUnified() error {
 		return fmt.Errorf("cannot mount %s: %w", Cgroups, err)
 	}
 	own := filepath.Join(Cgroups, "init")
-	if err := os.Mkdir(own, 0o755); err != nil {
+	if err := os.Mkdir(own, 0o700); err != nil {
 		return err
 	}
 	if err := enterGroup(own); err != nil {
@@ -180,7 +180,7 @@ func mountUnified() error {
 		return err
 	}
 	all := "+" + strings.Join(strings.Fields(string(controllers)), " +")
-	return os.WriteFile(filepath.Join(Cgroups, "cgroup.subtree_control"), []byte(all), 0o644)
+	return os.WriteFile(filepath.Join(Cgroups, "cgroup.subtree_control"), []byte(all), 0o600)
 }
 
 // settings that kubelet wants the kernel to have, and would change for the whole
@@ -215,10 +215,10 @@ func guardKernel() error {
 	const shown = "/run/node/sys"
 	for name, value := range settings {
 		file := filepath.Join(shown, name)
-		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 			return err
 		}
-		if err := os.WriteFile(file, []byte(value+"\n"), 0o444); err != nil {
+		if err := os.WriteFile(file, []byte(value+"\n"), 0o400); err != nil {
 			return err
 		}
 		if err := unix.Mount(file, filepath.Join(all, name), "", unix.MS_BIND, ""); err != nil {

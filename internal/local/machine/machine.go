@@ -51,9 +51,6 @@ type Dir string
 // Etc is the folder that Etc shows inside.
 func (d Dir) Etc() string { return filepath.Join(string(d), "etc") }
 
-// Root leads to the machine's files, as it sees them, while it runs.
-func (d Dir) Root() string { return filepath.Join(d.proc(), "root") }
-
 // Socket answers with 200 when the machine, or a program in it, is healthy.
 func (d Dir) Socket(name string) string { return filepath.Join(string(d), name+".sock") }
 

@@ -69,7 +69,7 @@ func newWorld(t *testing.T, api string, outside ...string) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(os.Mkdir(w.bin(), 0o755), os.WriteFile(filepath.Join(w.bin(), "machine"), self, 0o755)); err != nil { //nolint:gosec // a program
+	if err := errors.Join(os.Mkdir(w.bin(), 0o755), os.WriteFile(filepath.Join(w.bin(), "machine"), self, 0o755)); err != nil {
 		t.Fatal(err)
 	}
 	ended := make(chan error, 1)
@@ -107,7 +107,7 @@ func answers(socket string) bool {
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "unix", socket)
 	}}}
-	response, err := client.Get("http://socket/") //nolint:noctx // a test's
+	response, err := client.Get("http://socket/")
 	if err != nil {
 		return false
 	}

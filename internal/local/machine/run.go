@@ -44,7 +44,7 @@ func (m Machine) Run(ctx context.Context) error {
 		return err
 	}
 	for _, dir := range []string{m.Dir.Etc(), m.Dir.vars(), filepath.Join(m.Dir.vars(), "lib"), filepath.Join(m.Dir.vars(), "log"), filepath.Join(m.Dir.vars(), "tmp")} {
-		if err := os.MkdirAll(dir, 0o755); err != nil {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return err
 		}
 	}
