@@ -7,6 +7,8 @@ MAKEFLAGS += --no-print-directory
 GO ?= go
 # The first of the ten ports that `make up` listens on.
 PORT_BASE ?= 17440
+# How many real nodes `make up` runs Pods on: 0 needs no root.
+NODES ?= 0
 TEST := $(GO) run ./test/tools/gotest
 
 help: ## List what can be made.
@@ -17,6 +19,19 @@ build: ## Build aether, the namespace operator and the stand-ins into bin/.
 
 tools: ## Build the programs that the platform and the tests run, once, into bin/.
 	@$(GO) run ./test/tools/build platform
+
+node-deps: ## Install what Debian must provide for a real node and is missing (root).
+	@needs=$$($(GO) run ./test/tools/build -needs); [ -z "$$needs" ] || { \
+		echo "installing $$needs"; apt-get update -qq; apt-get install -y -qq --no-install-recommends $$needs; }
+
+node: ## Build what a real node runs, once, into bin/ (Linux).
+	@$(GO) run ./test/tools/build node
+	@$(GO) build -o bin/ ./test/machine
+	@$(GO) run ./test/images pause probe coredns
+
+images: ## Make container images of all our programs, as OCI tars in bin/images/.
+	@$(GO) run ./test/tools/build coredns
+	@$(GO) run ./test/images
 
 generate: ## Make deepcopy functions, CRDs and the reference from the Go types.
 	@$(GO) run ./test/tools/build generate
@@ -39,17 +54,18 @@ test: tools build ## Run every test that needs no root, on a real API server.
 e2e: tools build ## Push to a platform of the tests' own and see what becomes of it.
 	@$(TEST) -timeout 20m -count=1 ./test/e2e/...
 
-test-node: tools build ## Run the tests that need root and Linux: a real node.
-	@if [ ! -d test/node ]; then echo "no tests need a node yet: the local platform runs without nodes"; \
-	elif [ "$$(uname)" != Linux ] || [ "$$(id -u)" != 0 ]; then echo "the node tests need root on Linux"; exit 1; \
-	else $(TEST) -tags node -timeout 30m ./test/node/...; fi
+test-node: ## Run the tests that need root and Linux: a real node.
+	@if [ "$$(uname)" != Linux ] || [ "$$(id -u)" != 0 ]; then echo "the node tests need root on Linux"; exit 1; fi
+	@$(MAKE) tools build node
+	@$(TEST) -tags node -timeout 30m -count=1 ./internal/local/machine/... ./test/node/...
 
 bench: tools build ## Measure, and print what docs/benchmarks.md quotes.
 	$(GO) test -run '^$$' -bench . -benchmem ./internal/... ./controllers/...
 	$(GO) run ./test/bench
 
-up: tools build ## Start the platform on this machine and push the example fleet.
-	@bin/aether local up --port-base $(PORT_BASE)
+up: tools build ## Start the platform and push the example fleet; with NODES=1 on a real node.
+	@[ $(NODES) = 0 ] || $(MAKE) node
+	@bin/aether local up --port-base $(PORT_BASE) --nodes $(NODES)
 
 down: ## Stop the platform and remove every trace of it.
 	@[ -x bin/aether ] || $(GO) build -o bin/ ./cmd/aether
@@ -65,4 +81,4 @@ lint: ## Run the linters.
 fmt: ## Format the Go code.
 	gofmt -w -s $$(git ls-files '*.go')
 
-.PHONY: help build tools generate verify test e2e test-node bench up down status lint fmt
+.PHONY: help build tools node-deps node images generate verify test e2e test-node bench up down status lint fmt

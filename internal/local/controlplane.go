@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/aetherplatform/aether/internal/local/machine"
 )
 
 // Users of the API server beside the administrator. The operator and the sources
@@ -37,7 +40,7 @@ func (p *Platform) identities(context.Context) error {
 	failed := errors.Join(
 		etcd.issue("etcd", "etcd", nil, now),
 		etcd.issue("etcd-client", "kube-apiserver", nil, now),
-		ca.issue("kube-apiserver", "kube-apiserver", nil, now),
+		ca.issue("kube-apiserver", "kube-apiserver", nil, now, net.ParseIP(machine.Gateway)),
 		writeKeyPair(filepath.Join(dir, "service-accounts.key"), filepath.Join(dir, "service-accounts.pub")),
 	)
 	for name, user := range map[string]struct {
@@ -54,6 +57,7 @@ func (p *Platform) identities(context.Context) error {
 			ca.issue(name, user.name, user.groups, now),
 			ca.writeKubeconfig(p.KubeconfigOf(name), p.apiURL(), name))
 	}
+	failed = errors.Join(failed, p.nodeIdentities(ca))
 	if failed != nil {
 		return fmt.Errorf("cannot make certificates: %w", failed)
 	}
@@ -73,6 +77,9 @@ func (p *Platform) apiURL() string { return "https://" + loopback(p.Ports.API) }
 
 // controlPlane starts Kubernetes.
 func (p *Platform) controlPlane(ctx context.Context) error {
+	if err := p.writeEgress(); err != nil {
+		return err
+	}
 	for _, process := range []*Process{p.etcd(), p.apiServer(), p.controllerManager()} {
 		if err := p.step(process.Name, func() error { return p.launch(ctx, process) }); err != nil {
 			return err
@@ -114,14 +121,15 @@ func (p *Platform) apiServer() *Process {
 		"--etcd-cafile="+pki+"/etcd-ca.crt", "--etcd-certfile="+pki+"/etcd-client.crt", "--etcd-keyfile="+pki+"/etcd-client.key",
 		"--tls-cert-file="+pki+"/kube-apiserver.crt", "--tls-private-key-file="+pki+"/kube-apiserver.key",
 		"--client-ca-file="+pki+"/ca.crt", "--cert-dir="+pki,
-		"--authorization-mode=RBAC", "--anonymous-auth=false",
+		"--authorization-mode=Node,RBAC", "--anonymous-auth=false",
 		"--service-account-issuer=https://kubernetes.default.svc",
 		"--service-account-key-file="+pki+"/service-accounts.pub", "--service-account-signing-key-file="+pki+"/service-accounts.key",
 		"--service-cluster-ip-range=10.96.0.0/16",
-		// The endpoints of the Service kubernetes cannot be loopback addresses, and
-		// nothing here would use them.
+		// The endpoints of the Service kubernetes cannot be loopback addresses. Where there
+		// are nodes, it is the platform that writes them.
 		"--endpoint-reconciler-type=none",
 	)
+	process.Args = append(process.Args, p.apiServerNodeFlags()...)
 	process.What = "the Kubernetes API"
 	return process
 }
@@ -137,8 +145,7 @@ func (p *Platform) controllerManager() *Process {
 		"--tls-cert-file="+pki+"/kube-apiserver.crt", "--tls-private-key-file="+pki+"/kube-apiserver.key", "--cert-dir="+pki,
 		"--root-ca-file="+pki+"/ca.crt", "--service-account-private-key-file="+pki+"/service-accounts.key",
 		"--use-service-account-credentials", "--leader-elect=false",
-		// There are no nodes and no cloud.
-		"--controllers=*,-nodelifecycle,-node-ipam-controller,-node-route-controller,-service-lb-controller,-cloud-node-lifecycle-controller,-attachdetach",
+		"--controllers="+p.controllers(),
 	)
 	process.What = "garbage collection, quotas, namespaces' ends"
 	return process

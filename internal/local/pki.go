@@ -68,9 +68,9 @@ func (a *authority) sign(template *x509.Certificate, public *ecdsa.PublicKey, no
 
 func (a *authority) file(name string) string { return filepath.Join(a.dir, name) }
 
-// issue writes <name>.crt and <name>.key for a server on the loopback address and
-// a client of that user and those groups.
-func (a *authority) issue(name, user string, groups []string, now time.Time) error {
+// issue writes <name>.crt and <name>.key for a server on the loopback address, and
+// these others, and a client of that user and those groups.
+func (a *authority) issue(name, user string, groups []string, now time.Time, others ...net.IP) error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return err
@@ -78,7 +78,7 @@ func (a *authority) issue(name, user string, groups []string, now time.Time) err
 	der, err := a.sign(&x509.Certificate{
 		Subject:     pkix.Name{CommonName: user, Organization: groups},
 		DNSNames:    []string{"localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"},
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv4(10, 96, 0, 1)},
+		IPAddresses: append([]net.IP{net.IPv4(127, 0, 0, 1), net.IPv4(10, 96, 0, 1)}, others...),
 		KeyUsage:    x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}, &key.PublicKey, now)

@@ -29,6 +29,8 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/aetherplatform/aether/internal/local/machine"
 )
 
 // Options of a Platform.
@@ -43,6 +45,13 @@ type Options struct {
 	// Fleet is the folder that the repository's tenants/ is made from. Empty: the
 	// repository stays empty.
 	Fleet string
+	// Nodes is how many nodes there are to be. They need root, Linux, and what
+	// `make node-deps` installs.
+	Nodes int
+	// World has names that Pods on the nodes may look up, and for each the address and
+	// port at which something answers that is not part of the cluster: the rest of the
+	// world, for tests.
+	World map[string]string
 	// Attached ties the processes to the life of this one, for tests.
 	Attached bool
 	// Progress gets a line as each step begins, ended with the seconds it took.
@@ -67,6 +76,7 @@ type state struct {
 	Root      string     `json:"root"`
 	Ports     Ports      `json:"ports"`
 	Fleet     string     `json:"fleet"`
+	Nodes     int        `json:"nodes,omitempty"`
 	Processes []*Process `json:"processes"`
 }
 
@@ -107,6 +117,7 @@ func Start(ctx context.Context, o Options) (*Platform, error) {
 		p.identities,   // authorities, certificates, kubeconfigs, passwords
 		p.controlPlane, // etcd, kube-apiserver, kube-controller-manager
 		p.install,      // CRDs, policies, roles
+		p.nodes,        // real ones, where any are asked for
 		p.services,     // Git, Flux's part, the operator
 		p.repository,   // on the forge, with its webhook and the fleet
 		p.source,       // the GitRepository and the TenantSource
@@ -135,7 +146,7 @@ func Open(dir string) (*Platform, error) {
 	}
 	return &Platform{
 		Options: Options{
-			Dir: dir, Root: written.Root, Ports: written.Ports, Fleet: written.Fleet,
+			Dir: dir, Root: written.Root, Ports: written.Ports, Fleet: written.Fleet, Nodes: written.Nodes,
 			Progress: io.Discard, Now: time.Now,
 		},
 		Processes: written.Processes,
@@ -191,6 +202,9 @@ func (p *Platform) Halt() error {
 	var failed error
 	for _, process := range slices.Backward(p.Processes) {
 		failed = errors.Join(failed, process.stop())
+	}
+	if p.Nodes > 0 {
+		failed = errors.Join(failed, machine.Sweep())
 	}
 	return failed
 }
@@ -283,7 +297,7 @@ func (p *Platform) launch(ctx context.Context, process *Process) error {
 
 // save writes the state down, whole or not at all.
 func (p *Platform) save() error {
-	data, err := json.MarshalIndent(state{p.Root, p.Ports, p.Fleet, p.Processes}, "", "  ")
+	data, err := json.MarshalIndent(state{p.Root, p.Ports, p.Fleet, p.Nodes, p.Processes}, "", "  ")
 	if err != nil {
 		return err
 	}

@@ -41,6 +41,11 @@ func (p *Platform) prerequisites() error {
 			"make tools build: it makes them from their Go modules, once",
 		}
 	}
+	if p.Nodes > 0 {
+		if err := p.nodePrerequisites(); err != nil {
+			return err
+		}
+	}
 	if p.Fleet != "" {
 		if info, err := os.Stat(p.Fleet); err != nil || !info.IsDir() {
 			return &MissingError{fmt.Sprintf("there is no fleet at %s", p.Fleet), "name the folder that holds one folder a tenant"}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -34,6 +35,9 @@ type Process struct {
 	Port int `json:"port,omitempty"`
 	// Health answers 200 when it is ready to serve.
 	Health string `json:"health,omitempty"`
+	// Socket is the Unix socket that Health is asked at, where no port of this machine
+	// leads to it.
+	Socket string `json:"socket,omitempty"`
 
 	// PID of the running process. Birth is when it was started, as the kernel tells
 	// it: a process of the same PID and another birth is a stranger.
@@ -173,6 +177,11 @@ func (p *Process) healthy(ctx context.Context, trust *tls.Config) error {
 		return err
 	}
 	transport := &http.Transport{TLSClientConfig: trust, DisableKeepAlives: true}
+	if p.Socket != "" {
+		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "unix", p.Socket)
+		}
+	}
 	response, err := transport.RoundTrip(request)
 	if err != nil {
 		return err

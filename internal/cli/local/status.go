@@ -46,7 +46,7 @@ func status(ctx context.Context, o *StatusOptions) error {
 		if s.State != local.Healthy {
 			state.Style, fine = cli.Bad, false
 		}
-		table.Add(cli.Text(s.Name), cli.Text(strconv.Itoa(s.PID)), cli.Text(strconv.Itoa(s.Port)), state, cli.Text(s.Version), cli.Text(s.What))
+		table.Add(cli.Text(s.Name), cli.Text(strconv.Itoa(s.PID)), cli.Text(port(s.Process)), state, cli.Text(s.Version), cli.Text(s.What))
 	}
 	table.Print(o.Out, o.Color)
 	fmt.Fprintf(o.Out, "\nLogs are in %s\n", short(platform.Logs()))
@@ -54,4 +54,12 @@ func status(ctx context.Context, o *StatusOptions) error {
 		return cli.Findings()
 	}
 	return nil
+}
+
+// port that a process serves on; some serve on none.
+func port(p *local.Process) string {
+	if p.Port == 0 {
+		return "-"
+	}
+	return strconv.Itoa(p.Port)
 }

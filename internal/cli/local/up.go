@@ -21,6 +21,7 @@ type UpOptions struct {
 	place
 	PortBase int
 	Fleet    string
+	Nodes    int
 	Timeout  time.Duration
 }
 
@@ -36,6 +37,7 @@ until "aether local down".
 Ctrl-C, or a failure, leaves nothing running.`,
 		Example: `  aether local up
   aether local up --port-base 18440
+  aether local up --nodes 1
   aether local up --fleet ../my-fleet/tenants`,
 		Args: cli.Args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error { return up(cmd.Context(), o) },
@@ -43,6 +45,7 @@ Ctrl-C, or a failure, leaves nothing running.`,
 	o.addFlags(cmd)
 	cmd.Flags().IntVar(&o.PortBase, "port-base", local.DefaultPortBase, "first of the ten `port`s to listen on")
 	cmd.Flags().StringVar(&o.Fleet, "fleet", "", "`folder` to push as the fleet's tenants/ (default: tenants in the checkout)")
+	cmd.Flags().IntVar(&o.Nodes, "nodes", 0, "how many real nodes Pods run on; they need root on Linux")
 	cmd.Flags().DurationVar(&o.Timeout, "timeout", 5*time.Minute, "how long to wait for the tenants")
 	return cmd
 }
@@ -56,7 +59,7 @@ func up(ctx context.Context, o *UpOptions) error {
 	}
 	fmt.Fprintf(o.Err, "Starting the platform in %s\n", short(o.dir))
 	platform, err := local.Start(ctx, local.Options{
-		Root: o.root, Dir: o.dir, Ports: local.PortsFrom(o.PortBase), Fleet: o.Fleet, Progress: o.Err, Now: o.Now,
+		Root: o.root, Dir: o.dir, Ports: local.PortsFrom(o.PortBase), Fleet: o.Fleet, Nodes: o.Nodes, Progress: o.Err, Now: o.Now,
 	})
 	if err != nil {
 		return o.explain(ctx, err, nil)

@@ -8,8 +8,9 @@
 // kube-apiserver alone keeps a small machine busy.
 //
 //	go run ./test/tools/build [GROUP|TOOL...]
+//	go run ./test/tools/build -needs   # packages of Debian that the group node needs and that are not there
 //
-// The groups are platform (the default), generate and lint.
+// The groups are platform (the default), node, generate and lint.
 package main
 
 import (
@@ -73,12 +74,21 @@ func main() {
 }
 
 func run(ctx context.Context, out io.Writer, names []string) error {
+	if slices.Equal(names, []string{"-needs"}) {
+		_, err := fmt.Fprintln(out, missingPackages())
+		return err
+	}
 	wanted, err := selected(names)
 	if err != nil {
 		return err
 	}
 	if err := prerequisites(); err != nil {
 		return err
+	}
+	if slices.ContainsFunc(wanted, func(t tool) bool { return t.group == "node" && t.name != "coredns" }) {
+		if err := nodePrerequisites(); err != nil {
+			return err
+		}
 	}
 	if err := os.MkdirAll(filepath.Join("bin", ".stamps"), 0o755); err != nil {
 		return err
@@ -115,7 +125,7 @@ func selected(names []string) ([]tool, error) {
 			}
 		}
 		if len(found) == before {
-			return nil, fmt.Errorf("no tool or group is called %q; the groups are platform, generate and lint", name)
+			return nil, fmt.Errorf("no tool or group is called %q; the groups are platform, node, generate and lint", name)
 		}
 	}
 	return found, nil
@@ -295,9 +305,13 @@ func moduleCRDs(ctx context.Context, t tool, _, output string) error {
 
 // goTool runs the go command in the tool's module and returns its output.
 func goTool(ctx context.Context, t tool, args ...string) ([]byte, error) {
+	return goToolWith(ctx, t, nil, args...)
+}
+
+func goToolWith(ctx context.Context, t tool, env []string, args ...string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir = filepath.Join("test", "tools", t.folder)
-	cmd.Env = append(os.Environ(), "GOWORK=off")
+	cmd.Env = append(append(os.Environ(), "GOWORK=off"), env...)
 	var out, problems bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &problems
 	if err := cmd.Run(); err != nil {

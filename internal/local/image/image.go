@@ -1,0 +1,148 @@
+// Package image makes container images out of static programs, without a base, a
+// registry or a container runtime: one layer with one file. The same program makes
+// the same image, bit by bit.
+package image
+
+import (
+	"archive/tar"
+	"bytes"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/layout"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+)
+
+// Image is what an image is made of.
+type Image struct {
+	// Name with its tag, such as aetherplatform.cloud/probe:local.
+	Name string
+	// Program on disk. It becomes the entrypoint, in the root folder of the image.
+	Program string
+	// Platform that the program was built for.
+	OS, Architecture string
+}
+
+// user that the program runs as unless a Pod says otherwise: nobody in particular.
+const user = "65532:65532"
+
+// epoch is the time of everything in an image.
+var epoch = time.Unix(0, 0).UTC()
+
+// build makes the image.
+func (i Image) build() (v1.Image, error) {
+	program, err := os.ReadFile(i.Program)
+	if err != nil {
+		return nil, err
+	}
+	name := filepath.Base(i.Program)
+	var files bytes.Buffer
+	w := tar.NewWriter(&files)
+	// /tmp is there for programs that write what they do not keep.
+	failed := errors.Join(
+		w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o755, Size: int64(len(program)), ModTime: epoch}),
+		second(w.Write(program)),
+		w.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: "tmp/", Mode: 0o1777, ModTime: epoch}),
+		w.Close(),
+	)
+	if failed != nil {
+		return nil, failed
+	}
+	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) {
+		return io.NopCloser(bytes.NewReader(files.Bytes())), nil
+	}, tarball.WithMediaType(types.OCILayer))
+	if err != nil {
+		return nil, err
+	}
+	image := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
+	image, err = mutate.Append(image, mutate.Addendum{Layer: layer, History: v1.History{Created: v1.Time{Time: epoch}, CreatedBy: name}})
+	if err != nil {
+		return nil, err
+	}
+	config, err := image.ConfigFile()
+	if err != nil {
+		return nil, err
+	}
+	config = config.DeepCopy()
+	config.OS, config.Architecture, config.Created = i.OS, i.Architecture, v1.Time{Time: epoch}
+	config.Config = v1.Config{Entrypoint: []string{"/" + name}, User: user, WorkingDir: "/"}
+	return mutate.ConfigFile(image, config)
+}
+
+func second(_ int, err error) error { return err }
+
+// Write writes the image as a tar of an OCI layout and returns its digest.
+func (i Image) Write(file string) (string, error) {
+	image, err := i.build()
+	if err != nil {
+		return "", err
+	}
+	digest, err := image.Digest()
+	if err != nil {
+		return "", err
+	}
+	dir, err := os.MkdirTemp(filepath.Dir(file), ".image-")
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	at, err := layout.Write(dir, empty.Index)
+	if err != nil {
+		return "", err
+	}
+	// containerd reads the first, other tools the second, which is the tag alone.
+	_, tag, _ := strings.Cut(path.Base(i.Name), ":")
+	err = at.AppendImage(image, layout.WithAnnotations(map[string]string{
+		"io.containerd.image.name":          i.Name,
+		"org.opencontainers.image.ref.name": tag,
+	}))
+	if err != nil {
+		return "", err
+	}
+	if err := pack(dir, file); err != nil {
+		return "", err
+	}
+	return digest.String(), nil
+}
+
+// pack writes the files of a folder to a tar, in the order of their names, with
+// nothing that differs from one day or user to another.
+func pack(dir, file string) (err error) {
+	next := file + ".next"
+	out, err := os.Create(next)
+	if err != nil {
+		return err
+	}
+	w := tar.NewWriter(out)
+	err = filepath.WalkDir(dir, func(at string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		name, err := filepath.Rel(dir, at)
+		if err != nil {
+			return err
+		}
+		data, err := os.ReadFile(at)
+		if err != nil {
+			return err
+		}
+		return errors.Join(
+			w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: filepath.ToSlash(name), Mode: 0o644, Size: int64(len(data)), ModTime: epoch}),
+			second(w.Write(data)),
+		)
+	})
+	if err := errors.Join(err, w.Close(), out.Close()); err != nil {
+		return err
+	}
+	return os.Rename(next, file)
+}
