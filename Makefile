@@ -5,7 +5,7 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 
 GO ?= go
-# The first of the ten ports that `make up` listens on.
+# The first of the ports in a row that `make up` listens on.
 PORT_BASE ?= 17440
 # How many real nodes `make up` runs Pods on: 0 needs no root.
 NODES ?= 0
@@ -14,8 +14,8 @@ TEST := $(GO) run ./test/tools/gotest
 help: ## List what can be made.
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-build: ## Build aether, the namespace operator and the stand-ins into bin/.
-	@$(GO) build -o bin/ ./cmd/... ./test/standins
+build: ## Build aether and the namespace operator into bin/.
+	@$(GO) build -o bin/ ./cmd/...
 
 tools: ## Build the programs that the platform and the tests run, once, into bin/.
 	@$(GO) run ./test/tools/build platform

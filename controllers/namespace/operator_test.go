@@ -32,7 +32,7 @@ import (
 	"github.com/aetherplatform/aether/policies"
 )
 
-const cilium = "cilium.io_ciliumnetworkpolicies.yaml"
+const cilium = "ciliumnetworkpolicies.yaml"
 
 // TestOperator runs the controllers as they are run: with the identity, the
 // rights and under the policies that Aether installs, woken by watches alone.

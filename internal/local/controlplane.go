@@ -9,15 +9,19 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/aetherplatform/aether/api/v1alpha1"
 	"github.com/aetherplatform/aether/internal/local/machine"
 )
 
-// Users of the API server beside the administrator. The operator and the sources
+// Users of the API server beside the administrator, as which programs run that
 // have the identities and the rights that they have in a cluster.
 const (
-	operatorUser = "system:serviceaccount:aether-system:namespace-operator"
-	sourceUser   = "system:serviceaccount:flux-system:source-controller"
-	receiverUser = "system:serviceaccount:flux-system:notification-controller"
+	operatorUser  = "system:serviceaccount:" + v1alpha1.SystemNamespace + ":namespace-operator"
+	reviewerUser  = "system:serviceaccount:" + v1alpha1.SystemNamespace + ":review"
+	fluxNamespace = "flux-system"
+	sourceUser    = "system:serviceaccount:" + fluxNamespace + ":source-controller"
+	kustomizeUser = "system:serviceaccount:" + fluxNamespace + ":kustomize-controller"
+	deployAccount = "deploy" // of each namespace; the repository handed over is applied as it
 )
 
 // KubeconfigOf is the kubeconfig of one of the identities: admin, namespace-operator,
@@ -51,7 +55,8 @@ func (p *Platform) identities(context.Context) error {
 		"kube-controller-manager": {"system:kube-controller-manager", nil},
 		"namespace-operator":      {operatorUser, groupsOf(operatorUser)},
 		"source-controller":       {sourceUser, groupsOf(sourceUser)},
-		"receiver":                {receiverUser, groupsOf(receiverUser)},
+		"kustomize-controller":    {kustomizeUser, groupsOf(kustomizeUser)},
+		"review":                  {reviewerUser, groupsOf(reviewerUser)},
 	} {
 		failed = errors.Join(failed,
 			ca.issue(name, user.name, user.groups, now),
@@ -61,10 +66,7 @@ func (p *Platform) identities(context.Context) error {
 	if failed != nil {
 		return fmt.Errorf("cannot make certificates: %w", failed)
 	}
-	if err := os.Link(p.KubeconfigOf("admin"), p.Kubeconfig()); err != nil {
-		return err
-	}
-	return p.forgeSecrets()
+	return os.Link(p.KubeconfigOf("admin"), p.Kubeconfig())
 }
 
 // groupsOf are the groups that the API server puts a service account in.
@@ -92,6 +94,9 @@ func (p *Platform) newProcess(name, path string, port int, health string, args .
 	return &Process{
 		Name: name, Path: path, Args: args, Port: port, Health: health,
 		Log: filepath.Join(p.Dir, logsDir, name+".log"),
+		// What programs leave in these folders goes with the platform, and what the user
+		// has in theirs changes nothing.
+		Env: []string{"HOME=" + p.file(homeDir), "TMPDIR=" + p.file(temporaryDir)},
 	}
 }
 

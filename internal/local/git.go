@@ -5,9 +5,11 @@ import (
 	"context"
 	"encoding/base64"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -27,7 +29,7 @@ type repo struct {
 }
 
 func (p *Platform) openRepo(ctx context.Context, fleet string) (*repo, error) {
-	admin, err := p.login(adminLogin)
+	admin, err := p.Admin()
 	if err != nil {
 		return nil, err
 	}
@@ -90,6 +92,38 @@ func (r *repo) writeTree(ctx context.Context, parent string) (string, error) {
 		return "", err
 	}
 	return whole.git(ctx, "", "write-tree")
+}
+
+// branch pushes a branch with files in place of, or beside, those of main, and
+// returns its commit.
+func (r *repo) branch(ctx context.Context, name, message string, files map[string]string) (string, error) {
+	parent, err := r.fetch(ctx)
+	if err != nil {
+		return "", err
+	}
+	staged := r.withIndex("branch")
+	if _, err := staged.git(ctx, "", "read-tree", parent); err != nil {
+		return "", err
+	}
+	for _, path := range slices.Sorted(maps.Keys(files)) {
+		blob, err := staged.git(ctx, files[path], "hash-object", "-w", "--stdin")
+		if err != nil {
+			return "", err
+		}
+		if _, err := staged.git(ctx, "", "update-index", "--add", "--cacheinfo", "100644,"+blob+","+path); err != nil {
+			return "", err
+		}
+	}
+	tree, err := staged.git(ctx, "", "write-tree")
+	if err != nil {
+		return "", err
+	}
+	commit, err := r.git(ctx, message+"\n", "commit-tree", tree, "-p", parent, "-F", "-")
+	if err != nil {
+		return "", err
+	}
+	_, err = r.git(ctx, "", "push", "--quiet", r.url, commit+":refs/heads/"+name)
+	return commit, err
 }
 
 // withIndex is the same repository with a staging area of its own.

@@ -2,60 +2,137 @@ package local
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"text/template"
+
+	api "github.com/aetherplatform/aether/internal/local/gitea"
 )
 
-// gitea prepares Gitea's folder, database and administrator, and returns the
-// process to start.
-//
-// A Gitea that was built without its assets needs AETHER_GITEA_STATIC, the folder
-// of its sources; the released binaries hold them.
-func (p *Platform) gitea(ctx context.Context, program string) (*Process, error) {
+// The fleet's repository on the forge, and who has a part in it.
+const (
+	forgeOrg   = "platform"
+	fleetName  = "fleet"
+	forgeAdmin = "platform-admin"
+	fluxUser   = "flux"          // reads the repository
+	reviewUser = "aether-review" // comments on pull requests, and sets their status
+)
+
+// Files below Options.Dir/pki with what the forge and its clients share.
+const (
+	adminLogin  = "forge-admin.json"
+	fluxToken   = "forge-flux-token"
+	reviewToken = "forge-review-token"
+	hookSecret  = "hook-secret"
+)
+
+// login is a user of the forge who signs in.
+type login struct {
+	Name     string `json:"name"`
+	Password string `json:"password"`
+}
+
+func (p *Platform) forgeURL() string    { return "http://" + loopback(p.Ports.Git) }
+func (p *Platform) receiverURL() string { return "http://" + loopback(p.Ports.Review) }
+
+// PushURL is the fleet's repository.
+func (p *Platform) PushURL() string { return p.forgeURL() + "/" + forgeOrg + "/" + fleetName + ".git" }
+
+// forge starts Gitea, and makes the fleet's repository, and what reviews the pull
+// requests in it. It needs nothing of Kubernetes, so it tells of no steps: it runs
+// beside those of the control plane.
+func (p *Platform) forge(ctx context.Context) error {
+	if err := p.gitea(ctx); err != nil {
+		return err
+	}
+	if err := p.repository(ctx); err != nil {
+		return err
+	}
+	if err := p.launch(ctx, p.reviewer()); err != nil {
+		return err
+	}
+	return p.openSample(ctx)
+}
+
+// gitea starts Gitea, which makes its database itself, and makes its first user.
+func (p *Platform) gitea(ctx context.Context) error {
 	dir := p.file("forge")
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, err
+		return err
 	}
-	config := filepath.Join(dir, "app.ini")
 	text, err := p.giteaConfig(dir)
 	if err != nil {
-		return nil, err
+		return err
 	}
+	config := filepath.Join(dir, "app.ini")
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
-		return nil, err
+		return err
 	}
-	admin, err := p.login(adminLogin)
+	process := p.newProcess("gitea", p.bin(gitea), p.Ports.Git, p.forgeURL()+"/api/healthz", "--config", config, "web")
+	process.What = "the forge"
+	if err := p.launch(ctx, process); err != nil {
+		return err
+	}
+	return p.administrator(ctx, process, config)
+}
+
+var madePassword = regexp.MustCompile(`generated random password is '([^'\n]+)'`)
+
+// administrator makes the first user. Gitea thinks the password up: given to it, it
+// would be on a command line, which everyone on the machine can read.
+func (p *Platform) administrator(ctx context.Context, process *Process, config string) error {
+	cmd := exec.CommandContext(ctx, process.Path, "--config", config, "admin", "user", "create", "--admin",
+		"--username", forgeAdmin, "--email", forgeAdmin+"@localhost.localdomain",
+		"--random-password", "--random-password-length", "32", "--must-change-password=false")
+	cmd.Env = process.environment()
+	out, err := cmd.CombinedOutput()
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	found := madePassword.FindSubmatch(out)
+	switch {
+	case err != nil:
+		return process.failed(fmt.Errorf("cannot make its administrator: %w: %s", err, madePassword.ReplaceAll(out, []byte("(password)"))))
+	case found == nil:
+		return process.failed(errors.New("cannot make its administrator: it does not say which password it has"))
+	}
+	admin := login{Name: forgeAdmin, Password: string(found[1])}
+	data, err := json.Marshal(admin) //nolint:gosec // to a file that only its owner reads
+	if err != nil {
+		return err
+	}
+	address := strings.Replace(p.forgeURL(), "://", "://"+url.UserPassword(admin.Name, admin.Password).String()+"@", 1)
+	return errors.Join(p.writeSecret(adminLogin, data), os.WriteFile(p.Credentials(), []byte(address+"\n"), 0o600))
+}
+
+// Admin calls the forge as its administrator.
+func (p *Platform) Admin() (*api.Client, error) {
+	var admin login
+	data, err := os.ReadFile(filepath.Join(p.file(pkiDir), adminLogin))
 	if err != nil {
 		return nil, err
 	}
-	log := filepath.Join(p.Dir, logsDir, "gitea.log")
-	err = p.step("gitea's database", func() error {
-		for _, args := range [][]string{
-			{"migrate"},
-			// The password is on a command line for an instant, where only this machine's
-			// users could see it; Gitea has no other way to take it.
-			{"admin", "user", "create", "--admin", "--must-change-password=false", "--username", admin.Name,
-				"--password", admin.Password, "--email", admin.Name + "@localhost.localdomain"},
-		} {
-			out, err := exec.CommandContext(ctx, program, append([]string{"--config", config}, args...)...).CombinedOutput()
-			if err != nil {
-				_ = os.WriteFile(log, out, 0o600)
-				return &ProcessError{Name: "gitea", Log: log, End: tail(log), Err: fmt.Errorf("`gitea %s`: %w", strings.Join(args[:1], " "), err)}
-			}
-		}
-		return nil
-	})
-	if err != nil {
+	if err := json.Unmarshal(data, &admin); err != nil {
 		return nil, err
 	}
-	process := p.newProcess("gitea", program, p.Ports.Git, p.forgeURL()+"/api/healthz", "--config", config, "web")
-	process.What = "Gitea"
-	return process, nil
+	return &api.Client{URL: p.forgeURL(), Name: admin.Name, Password: admin.Password}, nil
+}
+
+func (p *Platform) writeSecret(name string, data []byte) error {
+	return os.WriteFile(filepath.Join(p.file(pkiDir), name), data, 0o600)
+}
+
+func (p *Platform) readSecret(name string) (string, error) {
+	data, err := os.ReadFile(filepath.Join(p.file(pkiDir), name))
+	return string(data), err
 }
 
 // giteaConfig is Gitea's app.ini: private, on loopback, with SQLite, and with
@@ -68,7 +145,7 @@ func (p *Platform) giteaConfig(dir string) (string, error) {
 	var text strings.Builder
 	err = giteaINI.Execute(&text, map[string]any{
 		"Root": os.Getuid() == 0, "User": who.Username, "Dir": dir, "Port": p.Ports.Git, "URL": p.forgeURL(),
-		"Static":   os.Getenv("AETHER_GITEA_STATIC"),
+		"Static":   p.bin(giteaStatic),
 		"Secret":   newSecret() + newSecret(),
 		"Internal": newSecret() + newSecret(),
 		// 32 bytes in base64, as Gitea wants it: hexadecimal digits are base64's too.
@@ -89,8 +166,8 @@ HTTP_ADDR = 127.0.0.1
 HTTP_PORT = {{.Port}}
 DOMAIN = 127.0.0.1
 ROOT_URL = {{.URL}}/
-{{if .Static}}STATIC_ROOT_PATH = {{.Static}}
-{{end}}APP_DATA_PATH = {{.Dir}}/data
+STATIC_ROOT_PATH = {{.Static}}
+APP_DATA_PATH = {{.Dir}}/data
 DISABLE_SSH = true
 START_SSH_SERVER = false
 OFFLINE_MODE = true
@@ -100,6 +177,7 @@ LFS_START_SERVER = false
 DB_TYPE = sqlite3
 PATH = {{.Dir}}/gitea.db
 SQLITE_JOURNAL_MODE = WAL
+SQLITE_TIMEOUT = 10000
 
 [repository]
 ROOT = {{.Dir}}/repositories
@@ -109,9 +187,11 @@ DEFAULT_BRANCH = main
 INSTALL_LOCK = true
 SECRET_KEY = {{.Secret}}
 INTERNAL_TOKEN = {{.Internal}}
-PASSWORD_HASH_ALGO = pbkdf2_v2
+; Passwords are random here, so that guessing them needs no slowing down.
+PASSWORD_HASH_ALGO = pbkdf2$1000$50
 
 [oauth2]
+ENABLED = false
 JWT_SECRET = {{.JWT}}
 
 [service]
@@ -121,6 +201,13 @@ REQUIRE_SIGNIN_VIEW = true
 [webhook]
 ALLOWED_HOST_LIST = loopback
 DELIVER_TIMEOUT = 5
+
+[i18n]
+LANGS = en-US
+NAMES = English
+
+[packages]
+ENABLED = false
 
 [actions]
 ENABLED = false

@@ -29,8 +29,8 @@ import (
 	"github.com/aetherplatform/aether/policies"
 )
 
-//go:embed flux.yaml
-var fluxManifests []byte
+//go:embed roles.yaml
+var roles []byte
 
 // fieldOwner of what the platform applies.
 const fieldOwner = "aether-local"
@@ -68,7 +68,10 @@ func (p *Platform) install(ctx context.Context) error {
 		if err := p.Client.Create(ctx, system); err != nil {
 			return fmt.Errorf("cannot create Namespace %s: %w", system.Name, err)
 		}
-		if err := p.apply(ctx, "flux.yaml", fluxManifests); err != nil {
+		if err := p.applyFluxRoles(ctx); err != nil {
+			return err
+		}
+		if err := p.apply(ctx, "roles.yaml", roles); err != nil {
 			return err
 		}
 		if err := p.applyFiles(ctx, rbac.FS, "*.yaml"); err != nil {
@@ -96,9 +99,32 @@ func (p *Platform) applyFiles(ctx context.Context, files fs.FS, glob string) err
 	return nil
 }
 
+// applyFluxRoles applies the role that each of Flux's controllers is published with,
+// under a name of its own: in the files all have the same.
+func (p *Platform) applyFluxRoles(ctx context.Context) error {
+	for _, controller := range []string{"source-controller", "kustomize-controller"} {
+		data, err := os.ReadFile(p.bin("flux-roles/" + controller + "/role.yaml"))
+		if err != nil {
+			return err
+		}
+		role := &unstructured.Unstructured{}
+		if err := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(data), yamlBuffer).Decode(role); err != nil {
+			return fmt.Errorf("cannot read the role of %s: %w", controller, err)
+		}
+		role.SetName("flux-" + controller)
+		if err := p.applyObject(ctx, role); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// yamlBuffer is how much of a file is looked at to tell YAML from JSON, in bytes.
+const yamlBuffer = 4096
+
 // apply applies the objects of a YAML file, as `kubectl apply --server-side` would.
 func (p *Platform) apply(ctx context.Context, name string, data []byte) error {
-	decoder := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(data), 4096)
+	decoder := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(data), yamlBuffer)
 	for {
 		object := &unstructured.Unstructured{}
 		err := decoder.Decode(object)
@@ -111,11 +137,18 @@ func (p *Platform) apply(ctx context.Context, name string, data []byte) error {
 		if len(object.Object) == 0 || object.GetAPIVersion() == "kustomize.config.k8s.io/v1beta1" {
 			continue
 		}
-		err = p.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(object), client.FieldOwner(fieldOwner), client.ForceOwnership)
-		if err != nil {
-			return fmt.Errorf("cannot apply %s %s of %s: %w", object.GetKind(), object.GetName(), name, err)
+		if err := p.applyObject(ctx, object); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
 		}
 	}
+}
+
+func (p *Platform) applyObject(ctx context.Context, object *unstructured.Unstructured) error {
+	err := p.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(object), client.FieldOwner(fieldOwner), client.ForceOwnership)
+	if err != nil {
+		return fmt.Errorf("cannot apply %s %s: %w", object.GetKind(), object.GetName(), err)
+	}
+	return nil
 }
 
 // awaitCRDs returns once every custom resource is served.

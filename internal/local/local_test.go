@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
-	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -17,8 +17,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/aetherplatform/aether/internal/local/forge"
-	"github.com/aetherplatform/aether/internal/local/gitea"
+	"github.com/aetherplatform/aether/internal/testenv"
 )
 
 // newPlatform has a folder and secrets, and nothing that runs.
@@ -154,36 +153,32 @@ func TestSecretsAreTheOwnersOnly(t *testing.T) {
 	}
 }
 
-// serveForge runs the stand-in where the platform expects its forge.
-func serveForge(t *testing.T, p *Platform) {
+// newForge has a forge with an empty fleet repository.
+func newForge(t *testing.T) *Platform {
 	t.Helper()
-	admin, err := p.login(adminLogin)
+	ports, err := FreePorts()
 	if err != nil {
 		t.Fatal(err)
 	}
-	server, err := forge.New(forge.Options{Dir: p.file("forge"), URL: p.forgeURL(), Admin: admin, Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	listener, err := net.Listen("tcp", loopback(p.Ports.Git))
-	if err != nil {
-		t.Fatal(err)
-	}
-	web := &http.Server{Handler: server, ReadHeaderTimeout: time.Second}
-	go func() { _ = web.Serve(listener) }()
-	t.Cleanup(func() {
-		_ = web.Close()
-		server.Close()
+	p, err := StartForge(t.Context(), Options{
+		Root: testenv.Root(), Dir: filepath.Join(t.TempDir(), "platform"), Ports: ports, Attached: true, Now: time.Now,
 	})
-	api := &gitea.Client{URL: p.forgeURL(), Name: admin.Name, Password: admin.Password}
-	if err := errors.Join(api.EnsureOrg(t.Context(), forgeOrg), api.EnsureRepository(t.Context(), forgeOrg, fleetName)); err != nil {
+	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() {
+		if err := p.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := p.repository(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return p
 }
 
 func TestAPushChangesTenantsAndNothingElse(t *testing.T) {
-	p := newPlatform(t)
-	serveForge(t, p)
+	p := newForge(t)
 	fleet := t.TempDir()
 	put := func(name, content string) {
 		t.Helper()
@@ -243,51 +238,6 @@ func TestAPushChangesTenantsAndNothingElse(t *testing.T) {
 	}
 }
 
-func TestGiteaIsPreparedBeforeItIsStarted(t *testing.T) {
-	p := newPlatform(t)
-	calls := filepath.Join(t.TempDir(), "calls")
-	program := filepath.Join(t.TempDir(), "gitea")
-	if err := os.WriteFile(program, []byte("#!/bin/sh\necho \"$@\" >> "+calls+"\n"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	t.Setenv("AETHER_GITEA", program)
-	var progress strings.Builder
-	p.Progress = &progress
-	process, err := p.forge(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	admin, err := p.login(adminLogin)
-	if err != nil {
-		t.Fatal(err)
-	}
-	said, err := os.ReadFile(calls)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ini := p.file("forge") + "/app.ini"
-	want := fmt.Sprintf("--config %s migrate\n--config %s admin user create --admin --must-change-password=false "+
-		"--username platform-admin --password %s --email platform-admin@localhost.localdomain\n", ini, ini, admin.Password)
-	if diff := cmp.Diff(want, string(said)); diff != "" {
-		t.Errorf("gitea was called with (-want +got):\n%s", diff)
-	}
-	if process.StandIn || process.Path != program || strings.Join(process.Args, " ") != "--config "+ini+" web" {
-		t.Errorf("the process is %+v", process)
-	}
-	config, err := os.ReadFile(ini)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, line := range []string{
-		"HTTP_ADDR = 127.0.0.1", fmt.Sprintf("HTTP_PORT = %d", p.Ports.Git), "ROOT_URL = " + p.forgeURL() + "/",
-		"ALLOWED_HOST_LIST = loopback", "DISABLE_REGISTRATION = true", "INSTALL_LOCK = true",
-	} {
-		if !strings.Contains(string(config), "\n"+line+"\n") {
-			t.Errorf("app.ini lacks %q", line)
-		}
-	}
-}
-
 func TestAnInterruptEndsTheWaitForHealth(t *testing.T) {
 	p := &Process{Name: "slow", Path: "/bin/sleep", Args: []string{"600"}, Log: filepath.Join(t.TempDir(), "slow.log"), Health: "http://" + loopback(1)}
 	if err := p.start(true); err != nil {
@@ -298,5 +248,93 @@ func TestAnInterruptEndsTheWaitForHealth(t *testing.T) {
 	cancel()
 	if err := p.awaitHealth(ctx, nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v, want %v", err, context.Canceled)
+	}
+}
+
+// Each user of the forge can do what it is for, and no more.
+func TestTheForgeIsPrivateAndItsUsersHaveOneTaskEach(t *testing.T) {
+	p := newForge(t)
+	fleet := t.TempDir()
+	if err := os.WriteFile(filepath.Join(fleet, "README.md"), []byte("x\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	pushed, err := p.Push(t.Context(), fleet, "Begin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const repo = "/api/v1/repos/" + forgeOrg + "/" + fleetName
+	status := func(state string) string { return `{"context":"aether/review","state":"` + state + `"}` }
+	tests := map[string]struct {
+		why, token, method, path, body string
+		want                           int
+	}{
+		"a stranger reads":            {"the fleet is nobody else's", "", "GET", repo, "", 403},
+		"flux reads":                  {"it fetches", fluxToken, "GET", repo, "", 200},
+		"flux sets a status":          {"it has no part in reviews", fluxToken, "POST", repo + "/statuses/" + pushed.Commit, status("success"), 403},
+		"flux makes a branch":         {"it only reads", fluxToken, "POST", repo + "/branches", `{"new_branch_name":"x","old_branch_name":"main"}`, 403},
+		"the reviewer sets a status":  {"that is its task", reviewToken, "POST", repo + "/statuses/" + pushed.Commit, status("pending"), 201},
+		"the reviewer adds a hook":    {"it does not run the repository", reviewToken, "POST", repo + "/hooks", `{"type":"gitea","config":{"url":"http://127.0.0.1","content_type":"json"}}`, 403},
+		"the reviewer lists users":    {"it runs nothing", reviewToken, "GET", "/api/v1/admin/users", "", 403},
+		"the reviewer unprotects":     {"its own status guards the branch", reviewToken, "DELETE", repo + "/branch_protections/main", "", 403},
+		"the reviewer asks who it is": {"it is told with --user", reviewToken, "GET", "/api/v1/user", "", 403},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			request, err := http.NewRequestWithContext(t.Context(), test.method, p.forgeURL()+test.path, strings.NewReader(test.body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			request.Header.Set("Content-Type", "application/json")
+			if test.token != "" {
+				token, err := p.readSecret(test.token)
+				if err != nil {
+					t.Fatal(err)
+				}
+				request.Header.Set("Authorization", "token "+token)
+			}
+			response, err := http.DefaultClient.Do(request)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer response.Body.Close()
+			if response.StatusCode != test.want {
+				answer, _ := io.ReadAll(response.Body)
+				t.Errorf("%s: got %s %s, want %d", test.why, response.Status, answer, test.want)
+			}
+		})
+	}
+	for _, name := range []string{adminLogin, fluxToken, reviewToken, hookSecret} {
+		if info, err := os.Stat(filepath.Join(p.file(pkiDir), name)); err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("%s: %v, %v; want it readable by its owner only", name, info, err)
+		}
+	}
+	if info, err := os.Stat(filepath.Join(p.file("forge"), "app.ini")); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("app.ini: %v, %v; want it readable by its owner only", info, err)
+	}
+}
+
+// What is secret is in files: neither the file of the platform's state nor a command
+// line holds it.
+func TestSecretsAreOnNoCommandLine(t *testing.T) {
+	secret := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(secret, []byte("hush"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := newPlatform(t)
+	process := p.newProcess("env", "/usr/bin/env", 0, "")
+	process.Secrets = map[string]string{"TOKEN": secret}
+	if err := errors.Join(process.start(true), p.started(process)); err != nil {
+		t.Fatal(err)
+	}
+	<-process.ended
+	if said := p.Tail("env"); !strings.Contains(said, "TOKEN=hush") {
+		t.Errorf("its environment is:\n%s", said)
+	}
+	written, err := os.ReadFile(p.file(stateFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(string(written), "hush") {
+		t.Errorf("the state holds the secret:\n%s", written)
 	}
 }

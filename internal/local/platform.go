@@ -1,12 +1,8 @@
 // Package local runs the whole platform on one machine: a Kubernetes API server
-// with its etcd and controller manager, a Git forge with the fleet repository,
-// what Flux does for a source, and the namespace operator, each a process of its
-// own on the loopback address.
-//
-// The programs are the real ones wherever their modules can be built. Gitea,
-// source-controller and notification-controller cannot be had everywhere; each
-// has a stand-in of the same contract, which gives way to the real program where
-// its binary is there. Status says which is which.
+// with its etcd and controller manager, Gitea with the fleet repository, Flux's
+// source-controller and kustomize-controller, the review server and the namespace
+// operator, each a process of its own on the loopback address. All are the programs
+// that run in a cluster.
 //
 // It needs no root, touches nothing outside its folder, and stops only processes
 // that it started.
@@ -22,9 +18,11 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"syscall"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -52,6 +50,9 @@ type Options struct {
 	// port at which something answers that is not part of the cluster: the rest of the
 	// world, for tests.
 	World map[string]string
+	// Sample opens a pull request on the repository, where the fleet is the example
+	// fleet.
+	Sample bool
 	// Attached ties the processes to the life of this one, for tests.
 	Attached bool
 	// Progress gets a line as each step begins, ended with the seconds it took.
@@ -69,6 +70,11 @@ type Platform struct {
 	Config *rest.Config
 	// Client is one too, uncached.
 	Client client.WithWatch
+	// Opened is the sample pull request; nil where there is none.
+	Opened *Pull
+
+	// mu guards Processes and the file that they are written down in.
+	mu sync.Mutex
 }
 
 // state is what is written down, so that another program can stop the platform.
@@ -77,6 +83,7 @@ type state struct {
 	Ports     Ports      `json:"ports"`
 	Fleet     string     `json:"fleet"`
 	Nodes     int        `json:"nodes,omitempty"`
+	Opened    *Pull      `json:"opened,omitempty"`
 	Processes []*Process `json:"processes"`
 }
 
@@ -87,11 +94,29 @@ const (
 	credentialsFile = "git-credentials"
 	pkiDir          = "pki"
 	logsDir         = "logs"
+	homeDir         = "home"
+	temporaryDir    = "tmp"
 )
 
 // Start starts a platform and returns when it is ready to take a push; with a
 // fleet, once that has been pushed. It fails with nothing left running.
 func Start(ctx context.Context, o Options) (*Platform, error) {
+	return o.begin(ctx, programs, folders, (*Platform).start)
+}
+
+// StartForge starts only the forge, with nothing in it but its administrator, for
+// tests of what talks to one.
+func StartForge(ctx context.Context, o Options) (*Platform, error) {
+	return o.begin(ctx, []string{gitea}, []string{giteaStatic}, func(p *Platform, ctx context.Context) error {
+		if err := p.identities(ctx); err != nil {
+			return err
+		}
+		return p.gitea(ctx)
+	})
+}
+
+// begin makes the folder, and starts what the platform is to have in it.
+func (o Options) begin(ctx context.Context, programs, folders []string, start func(*Platform, context.Context) error) (*Platform, error) {
 	for _, path := range []*string{&o.Root, &o.Dir, &o.Fleet} {
 		if *path == "" {
 			continue
@@ -106,27 +131,50 @@ func Start(ctx context.Context, o Options) (*Platform, error) {
 		o.Progress = io.Discard
 	}
 	p := &Platform{Options: o}
-	if err := p.prerequisites(); err != nil {
+	if err := p.prerequisites(programs, folders); err != nil {
 		return nil, err
 	}
 	if err := p.makeDir(ctx); err != nil {
 		return nil, err
 	}
-
-	for _, step := range []func(context.Context) error{
-		p.identities,   // authorities, certificates, kubeconfigs, passwords
-		p.controlPlane, // etcd, kube-apiserver, kube-controller-manager
-		p.install,      // CRDs, policies, roles
-		p.nodes,        // real ones, where any are asked for
-		p.services,     // Git, Flux's part, the operator
-		p.repository,   // on the forge, with its webhook and the fleet
-		p.source,       // the GitRepository and the TenantSource
-	} {
-		if err := step(ctx); err != nil {
-			return nil, errors.Join(err, p.Halt())
-		}
+	if err := start(p, ctx); err != nil {
+		return nil, errors.Join(err, p.Halt())
 	}
 	return p, nil
+}
+
+// start brings up the forge beside Kubernetes, since neither needs the other, and
+// then what needs both.
+func (p *Platform) start(ctx context.Context) error {
+	if err := p.identities(ctx); err != nil { // authorities, certificates, kubeconfigs
+		return err
+	}
+	both, bothCtx := errgroup.WithContext(ctx)
+	forged := make(chan error, 1)
+	both.Go(func() error {
+		err := p.forge(bothCtx) // Gitea, the fleet's repository, the review server
+		forged <- err
+		return err
+	})
+	both.Go(func() error {
+		if err := p.controlPlane(bothCtx); err != nil { // etcd, kube-apiserver, kube-controller-manager
+			return err
+		}
+		if err := p.install(bothCtx); err != nil { // CRDs, policies, roles
+			return err
+		}
+		return p.step("gitea, with the fleet repository", func() error { return <-forged })
+	})
+	if err := both.Wait(); err != nil {
+		return err
+	}
+	if err := p.nodes(ctx); err != nil { // real ones, where any are asked for
+		return err
+	}
+	if err := p.services(ctx); err != nil { // Flux, the operator
+		return err
+	}
+	return p.source(ctx) // the GitRepository and the TenantSource
 }
 
 // Open finds the platform of a folder, whether it runs or not. The error is
@@ -149,7 +197,7 @@ func Open(dir string) (*Platform, error) {
 			Dir: dir, Root: written.Root, Ports: written.Ports, Fleet: written.Fleet, Nodes: written.Nodes,
 			Progress: io.Discard, Now: time.Now,
 		},
-		Processes: written.Processes,
+		Processes: written.Processes, Opened: written.Opened,
 	}, nil
 }
 
@@ -279,13 +327,13 @@ func (p *Platform) process(name string) (*Process, error) {
 
 // launch starts a process, writes down that it runs, and waits until it serves.
 func (p *Platform) launch(ctx context.Context, process *Process) error {
-	if err := process.start(p.Attached); err != nil {
+	p.mu.Lock()
+	err := process.start(p.Attached)
+	p.mu.Unlock()
+	if err != nil {
 		return err
 	}
-	if !slices.Contains(p.Processes, process) {
-		p.Processes = append(p.Processes, process)
-	}
-	if err := p.save(); err != nil {
+	if err := p.started(process); err != nil {
 		return err
 	}
 	trusted, err := trust(p.file(pkiDir))
@@ -295,9 +343,19 @@ func (p *Platform) launch(ctx context.Context, process *Process) error {
 	return process.awaitHealth(ctx, trusted)
 }
 
+// started writes down that a process runs.
+func (p *Platform) started(process *Process) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !slices.Contains(p.Processes, process) {
+		p.Processes = append(p.Processes, process)
+	}
+	return p.save()
+}
+
 // save writes the state down, whole or not at all.
 func (p *Platform) save() error {
-	data, err := json.MarshalIndent(state{p.Root, p.Ports, p.Fleet, p.Nodes, p.Processes}, "", "  ")
+	data, err := json.MarshalIndent(state{p.Root, p.Ports, p.Fleet, p.Nodes, p.Opened, p.Processes}, "", "  ")
 	if err != nil {
 		return err
 	}
@@ -333,7 +391,7 @@ func (p *Platform) makeDir(ctx context.Context) error {
 	if err := os.Mkdir(p.Dir, 0o700); err != nil {
 		return fmt.Errorf("cannot make a folder for the platform: %w", err)
 	}
-	for _, sub := range []string{pkiDir, logsDir} {
+	for _, sub := range []string{pkiDir, logsDir, homeDir, temporaryDir} {
 		if err := os.Mkdir(p.file(sub), 0o700); err != nil {
 			return err
 		}
@@ -360,7 +418,11 @@ func (p *Platform) step(what string, do func() error) error {
 	_, _ = fmt.Fprintf(p.Progress, "  %-42s", what+" …")
 	begun := p.Now()
 	if err := do(); err != nil {
-		_, _ = fmt.Fprintln(p.Progress, " failed")
+		if errors.Is(err, context.Canceled) { // of an interrupt, or of something else that failed
+			_, _ = fmt.Fprintln(p.Progress, " cut short")
+		} else {
+			_, _ = fmt.Fprintln(p.Progress, " failed")
+		}
 		return err
 	}
 	_, _ = fmt.Fprintf(p.Progress, " %5.1f s\n", p.Now().Sub(begun).Seconds())

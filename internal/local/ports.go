@@ -18,7 +18,9 @@ type Ports struct {
 	Git               int `json:"git"`
 	Artifacts         int `json:"artifacts"`
 	SourceHealth      int `json:"sourceHealth"`
-	Receiver          int `json:"receiver"`
+	KustomizeHealth   int `json:"kustomizeHealth"`
+	Review            int `json:"review"`
+	ReviewProbes      int `json:"reviewProbes"`
 	OperatorHealth    int `json:"operatorHealth"`
 	OperatorMetrics   int `json:"operatorMetrics"`
 }
@@ -27,7 +29,10 @@ type Ports struct {
 // the range that systems take ports from for outgoing connections.
 const DefaultPortBase = 17440
 
-// PortsFrom are ten ports in a row.
+// PortCount is how many ports a platform listens on.
+var PortCount = len((&Ports{}).each())
+
+// PortsFrom are PortCount ports in a row.
 func PortsFrom(base int) Ports {
 	var p Ports
 	for i, port := range p.each() {
@@ -36,19 +41,19 @@ func PortsFrom(base int) Ports {
 	return p
 }
 
-// FreePorts are ten ports in a row that nobody listens on now, for tests that run
-// beside one another.
+// FreePorts are PortCount ports in a row that nobody listens on now, for tests that
+// run beside one another.
 func FreePorts() (Ports, error) {
 	const first, last, tries = 20000, 30000, 100
 	var p Ports
 	var err error
 	for range tries {
-		p = PortsFrom(first + rand.IntN((last-first)/10)*10) //nolint:gosec // which ports is no secret
+		p = PortsFrom(first + rand.IntN((last-first)/PortCount)*PortCount) //nolint:gosec // which ports is no secret
 		if err = p.free(context.Background()); err == nil {
 			return p, nil
 		}
 	}
-	return p, fmt.Errorf("cannot find ten free ports between %d and %d: %w", first, last, err)
+	return p, fmt.Errorf("cannot find %d free ports in a row between %d and %d: %w", PortCount, first, last, err)
 }
 
 // Base is the first of the ports.
@@ -68,7 +73,9 @@ func (p *Ports) each() []port {
 		{&p.Git, "the Git forge"},
 		{&p.Artifacts, "the artifacts of Flux sources"},
 		{&p.SourceHealth, "the health of source-controller"},
-		{&p.Receiver, "the receiver of push events"},
+		{&p.KustomizeHealth, "the health of kustomize-controller"},
+		{&p.Review, "the webhooks of the review server"},
+		{&p.ReviewProbes, "the health of the review server"},
 		{&p.OperatorHealth, "the health of the namespace operator"},
 		{&p.OperatorMetrics, "the metrics of the namespace operator"},
 	}

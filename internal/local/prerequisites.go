@@ -1,16 +1,27 @@
 package local
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
-// Programs in bin/ that the platform cannot be without.
-var programs = []string{"etcd", "kube-apiserver", "kube-controller-manager", "namespace-operator", "standins"}
+// The forge's program and files in bin/.
+const (
+	gitea       = "gitea"
+	giteaStatic = "gitea-static"
+)
+
+// Programs and folders in bin/ that the platform cannot be without.
+var (
+	programs = []string{
+		"etcd", "kube-apiserver", "kube-controller-manager", gitea, "source-controller", "kustomize-controller", "aether", "namespace-operator",
+	}
+	folders = []string{"crds", "flux-roles", giteaStatic}
+)
 
 // MissingError is something that must be there before the platform can start.
 type MissingError struct {
@@ -22,18 +33,15 @@ type MissingError struct {
 func (e *MissingError) Error() string { return e.What }
 
 // prerequisites finds all that is missing before anything is started.
-func (p *Platform) prerequisites() error {
+func (p *Platform) prerequisites(programs, folders []string) error {
 	if _, err := exec.LookPath("git"); err != nil {
 		return &MissingError{"git is not on the PATH", "install git 2.31 or later: the fleet is a Git repository"}
 	}
 	var missing []string
-	for _, name := range programs {
+	for _, name := range slices.Concat(programs, folders) {
 		if _, err := os.Stat(p.bin(name)); err != nil {
 			missing = append(missing, filepath.Join("bin", name))
 		}
-	}
-	if crds, _ := filepath.Glob(p.bin("crds/*.yaml")); len(crds) == 0 {
-		missing = append(missing, filepath.Join("bin", "crds"))
 	}
 	if len(missing) > 0 {
 		return &MissingError{
@@ -55,28 +63,6 @@ func (p *Platform) prerequisites() error {
 }
 
 func (p *Platform) bin(name string) string { return filepath.Join(p.Root, "bin", name) }
-
-// given finds a program that takes the place of a stand-in: named by an
-// environment variable, or put into bin/. It is empty where there is none.
-func (p *Platform) given(variable, name string) (string, error) {
-	if path := os.Getenv(variable); path != "" {
-		absolute, err := filepath.Abs(path)
-		if err != nil {
-			return "", err
-		}
-		if _, err := os.Stat(absolute); err != nil { //nolint:gosec // its owner names it
-			return "", &MissingError{fmt.Sprintf("%s names %s, which is not there", variable, path), "name the program, or unset the variable to run the stand-in"}
-		}
-		return absolute, nil
-	}
-	if _, err := os.Stat(p.bin(name)); err != nil {
-		if errors.Is(err, os.ErrNotExist) {
-			return "", nil
-		}
-		return "", err
-	}
-	return p.bin(name), nil
-}
 
 // FindRoot finds the checkout of Aether that a folder is in.
 func FindRoot(dir string) (string, error) {

@@ -21,14 +21,14 @@ import (
 type Process struct {
 	// Name of the program, and of its log.
 	Name string `json:"name"`
-	// What it is, for people: "stand-in for Gitea".
+	// What it is, for people: "the Kubernetes API".
 	What string `json:"what,omitempty"`
-	// StandIn says that it takes the place of a program that is not at hand.
-	StandIn bool `json:"standIn,omitempty"`
 	// Path, Args and Env it is started with; secrets are in files.
 	Path string   `json:"path"`
 	Args []string `json:"args"`
 	Env  []string `json:"env,omitempty"`
+	// Secrets are variables of its environment whose values are in files.
+	Secrets map[string]string `json:"secrets,omitempty"`
 	// Log is the file that it writes to.
 	Log string `json:"log"`
 	// Port that it serves on.
@@ -58,11 +58,14 @@ func (p *Process) start(attached bool) error {
 	defer func() { _ = log.Close() }()
 	cmd := exec.Command(p.Path, p.Args...) //nolint:noctx // it outlives whoever started it
 	cmd.Dir = filepath.Dir(p.Log)
-	// Variables of the user's such as ETCD_NAME must not change what runs.
-	for _, name := range []string{"PATH", "HOME", "TMPDIR"} {
-		cmd.Env = append(cmd.Env, name+"="+os.Getenv(name))
+	cmd.Env = p.environment()
+	for name, file := range p.Secrets {
+		value, err := os.ReadFile(file)
+		if err != nil {
+			return fmt.Errorf("cannot start %s: %w", p.Name, err)
+		}
+		cmd.Env = append(cmd.Env, name+"="+string(value))
 	}
-	cmd.Env = append(cmd.Env, p.Env...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := spawn(cmd, attached); err != nil {
@@ -76,6 +79,12 @@ func (p *Process) start(attached bool) error {
 		close(ended)
 	}(p.ended)
 	return nil
+}
+
+// environment is what the program finds, secrets aside. Variables of the user's
+// such as ETCD_NAME must not change what runs.
+func (p *Process) environment() []string {
+	return append([]string{"PATH=" + os.Getenv("PATH")}, p.Env...)
 }
 
 // alive is whether the process that was started still runs.

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -17,54 +15,73 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/aetherplatform/aether/api/v1alpha1"
-	"github.com/aetherplatform/aether/internal/local/gitea"
+	"github.com/aetherplatform/aether/internal/forge"
+	api "github.com/aetherplatform/aether/internal/local/gitea"
 )
 
 // interval at which Flux looks at the repository by itself. The webhook makes it
 // look at once; this is what a lost one costs.
 const interval = 30 * time.Second
 
-// repository makes the fleet's repository with its webhook, and pushes the fleet.
+// repository makes the users of the fleet's repository, pushes the fleet to it, and
+// has its events sent.
 func (p *Platform) repository(ctx context.Context) error {
-	return p.step("the fleet repository", func() error {
-		admin, err1 := p.login(adminLogin)
-		reader, err2 := p.login(readerLogin)
-		secret, err3 := os.ReadFile(filepath.Join(p.file(pkiDir), hookSecret))
-		if err := errors.Join(err1, err2, err3); err != nil {
-			return err
-		}
-		api := &gitea.Client{URL: p.forgeURL(), Name: admin.Name, Password: admin.Password}
-		for _, call := range []func() error{
-			func() error { return api.EnsureOrg(ctx, forgeOrg) },
-			func() error { return api.EnsureRepository(ctx, forgeOrg, fleetName) },
-			func() error { return api.EnsureUser(ctx, reader.Name, reader.Password) },
-			func() error { return api.Share(ctx, forgeOrg, fleetName, reader.Name, "read") },
-			func() error {
-				return api.AddPushHook(ctx, forgeOrg, fleetName, p.receiverURL()+"/hook", string(secret))
-			},
-		} {
-			if err := call(); err != nil {
-				return fmt.Errorf("cannot set up the forge: %w", err)
-			}
-		}
-		if p.Fleet == "" {
-			return nil
-		}
-		_, err := p.Push(ctx, p.Fleet, "Begin with the example fleet")
+	admin, err := p.Admin()
+	if err != nil {
 		return err
-	})
+	}
+	secret := newSecret()
+	for _, call := range []func() error{
+		func() error { return admin.EnsureOrg(ctx, forgeOrg) },
+		func() error { return admin.EnsureRepository(ctx, forgeOrg, fleetName) },
+		func() error { return p.giveAccess(ctx, admin, fluxUser, "read", fluxToken, "read:repository") },
+		func() error {
+			return p.giveAccess(ctx, admin, reviewUser, "write", reviewToken, "write:repository", "write:issue")
+		},
+		func() error { return p.writeSecret(hookSecret, []byte(secret)) },
+		func() error {
+			return admin.AddHook(ctx, forgeOrg, fleetName, p.receiverURL(), secret, "push", "pull_request")
+		},
+		func() error { return admin.Require(ctx, forgeOrg, fleetName, "main", forge.Context) },
+	} {
+		if err := call(); err != nil {
+			return p.Blame("gitea", fmt.Errorf("cannot set up the fleet's repository: %w", err))
+		}
+	}
+	if p.Fleet == "" {
+		return nil
+	}
+	_, err = p.Push(ctx, p.Fleet, "Begin with the example fleet")
+	return err
+}
+
+// giveAccess makes a user who has one permission on the fleet's repository, and a
+// token of theirs. The password is nobody's afterwards.
+func (p *Platform) giveAccess(ctx context.Context, admin *api.Client, name, permission, file string, scopes ...string) error {
+	user := &api.Client{URL: admin.URL, Name: name, Password: newSecret()}
+	if err := admin.EnsureUser(ctx, user.Name, user.Password); err != nil {
+		return err
+	}
+	if err := admin.Share(ctx, forgeOrg, fleetName, name, permission); err != nil {
+		return err
+	}
+	token, err := user.Token(ctx, "local platform", scopes...)
+	if err != nil {
+		return err
+	}
+	return p.writeSecret(file, []byte(token))
 }
 
 // source makes the objects that an administrator makes to connect a cluster to
 // its fleet.
 func (p *Platform) source(ctx context.Context) error {
-	reader, err := p.login(readerLogin)
+	token, err := p.readSecret(fluxToken)
 	if err != nil {
 		return err
 	}
 	named := metav1.ObjectMeta{Namespace: v1alpha1.SystemNamespace, Name: fleetName}
 	for _, object := range []client.Object{
-		&corev1.Secret{ObjectMeta: named, StringData: map[string]string{"username": reader.Name, "password": reader.Password}},
+		&corev1.Secret{ObjectMeta: named, StringData: map[string]string{"username": fluxUser, "password": token}},
 		&sourcev1.GitRepository{ObjectMeta: named, Spec: sourcev1.GitRepositorySpec{
 			URL: p.PushURL(), Interval: metav1.Duration{Duration: interval},
 			Reference: &sourcev1.GitRepositoryRef{Branch: "main"}, SecretRef: &meta.LocalObjectReference{Name: fleetName},

@@ -2,133 +2,86 @@ package local
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/aetherplatform/aether/api/v1alpha1"
-	"github.com/aetherplatform/aether/internal/local/forge"
 )
 
-// The fleet's repository on the forge, and the objects that read it.
-const (
-	forgeOrg   = "platform"
-	fleetName  = "fleet"
-	forgeAdmin = "platform-admin"
-	forgeUser  = "flux" // reads the repository
-)
-
-// Files below Options.Dir/pki with what the forge and its clients share.
-const (
-	adminLogin  = "forge-admin.json"
-	readerLogin = "forge-reader.json"
-	hookSecret  = "hook-secret"
-)
-
-// forgeSecrets makes the passwords of the forge.
-func (p *Platform) forgeSecrets() error {
-	admin := forge.Login{Name: forgeAdmin, Password: newSecret()}
-	address := strings.Replace(p.forgeURL(), "://", "://"+admin.Name+":"+admin.Password+"@", 1)
-	return errors.Join(
-		p.writeLogin(adminLogin, admin),
-		p.writeLogin(readerLogin, forge.Login{Name: forgeUser, Password: newSecret()}),
-		os.WriteFile(filepath.Join(p.file(pkiDir), hookSecret), []byte(newSecret()), 0o600),
-		os.WriteFile(p.Credentials(), []byte(address+"\n"), 0o600),
-	)
-}
-
-func (p *Platform) writeLogin(name string, login forge.Login) error {
-	data, err := json.Marshal(login) //nolint:gosec // to a file that only its owner reads
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(filepath.Join(p.file(pkiDir), name), data, 0o600)
-}
-
-func (p *Platform) login(name string) (forge.Login, error) {
-	var login forge.Login
-	data, err := os.ReadFile(filepath.Join(p.file(pkiDir), name))
-	if err != nil {
-		return login, err
-	}
-	return login, json.Unmarshal(data, &login)
-}
-
-func (p *Platform) forgeURL() string    { return "http://" + loopback(p.Ports.Git) }
-func (p *Platform) receiverURL() string { return "http://" + loopback(p.Ports.Receiver) }
-
-// PushURL is the fleet's repository.
-func (p *Platform) PushURL() string { return p.forgeURL() + "/" + forgeOrg + "/" + fleetName + ".git" }
-
-// services starts what turns a push into namespaces.
+// services starts what turns a push into namespaces, and what is in them.
 func (p *Platform) services(ctx context.Context) error {
-	git, err := p.forge(ctx)
-	if err != nil {
-		return err
-	}
 	sources, err := p.sourceController()
 	if err != nil {
 		return err
 	}
-	for _, process := range []*Process{git, p.receiver(), sources, p.operator()} {
-		if err := p.step(process.Name, func() error { return p.launch(ctx, process) }); err != nil {
+	return p.launchAll(ctx, sources, p.kustomizeController(), p.operator())
+}
+
+// launchAll starts processes beside one another, and tells of each in turn.
+func (p *Platform) launchAll(ctx context.Context, processes ...*Process) error {
+	p.mu.Lock()
+	p.Processes = append(p.Processes, processes...)
+	p.mu.Unlock()
+	all, ctx := errgroup.WithContext(ctx)
+	ready := make([]chan error, len(processes))
+	for i, process := range processes {
+		ready[i] = make(chan error, 1)
+		all.Go(func() error {
+			err := p.launch(ctx, process)
+			ready[i] <- err
 			return err
+		})
+	}
+	for i, process := range processes {
+		if p.step(process.Name, func() error { return <-ready[i] }) != nil {
+			break
 		}
 	}
-	return nil
+	return all.Wait() // the first that failed, which may have ended others' wait
 }
 
-// forge is Gitea where it is at hand, and its stand-in where not.
-func (p *Platform) forge(ctx context.Context) (*Process, error) {
-	program, err := p.given("AETHER_GITEA", "gitea")
-	if err != nil {
-		return nil, err
-	}
-	if program != "" {
-		return p.gitea(ctx, program)
-	}
-	process := p.newProcess("forge", p.bin("standins"), p.Ports.Git, p.forgeURL()+"/api/healthz",
-		"forge", "--listen="+loopback(p.Ports.Git), "--url="+p.forgeURL(), "--dir="+p.file("forge"),
-		"--admin-file="+filepath.Join(p.file(pkiDir), adminLogin))
-	process.What, process.StandIn = "stand-in for Gitea: Git over HTTP, push webhooks", true
-	return process, nil
-}
-
-// sourceController is Flux's own where it is at hand, and its stand-in where not.
+// sourceController is Flux's, which fetches repositories.
 func (p *Platform) sourceController() (*Process, error) {
-	program, err := p.given("AETHER_SOURCE_CONTROLLER", "source-controller")
-	if err != nil {
-		return nil, err
-	}
-	listen := loopback(p.Ports.Artifacts)
 	storage := p.file("artifacts")
-	if program == "" {
-		process := p.newProcess("source-controller", p.bin("standins"), p.Ports.Artifacts, "http://"+listen+"/healthz",
-			"sources", "--kubeconfig="+p.KubeconfigOf("source-controller"), "--listen="+listen, "--url=http://"+listen, "--dir="+storage)
-		process.What, process.StandIn = "stand-in for Flux's source-controller: GitRepository only", true
-		return process, nil
-	}
 	if err := os.MkdirAll(storage, 0o700); err != nil {
 		return nil, err
 	}
-	health := loopback(p.Ports.SourceHealth)
-	process := p.newProcess("source-controller", program, p.Ports.Artifacts, "http://"+health+"/readyz",
+	listen, health := loopback(p.Ports.Artifacts), loopback(p.Ports.SourceHealth)
+	process := p.newProcess("source-controller", p.bin("source-controller"), p.Ports.Artifacts, "http://"+health+"/readyz",
 		"--storage-path="+storage, "--storage-addr="+listen, "--storage-adv-addr="+listen,
-		"--watch-all-namespaces", "--health-addr="+health, "--metrics-addr=0", "--events-addr=", "--enable-leader-election=false")
-	process.What = "Flux's source-controller"
-	process.Env = []string{"KUBECONFIG=" + p.KubeconfigOf("source-controller"), "RUNTIME_NAMESPACE=flux-system"}
+		"--watch-all-namespaces", "--health-addr="+health, "--metrics-addr=0", "--events-addr=")
+	process.What = "Flux: fetches repositories"
+	process.Env = append(process.Env, "KUBECONFIG="+p.KubeconfigOf("source-controller"), "RUNTIME_NAMESPACE="+fluxNamespace)
 	return process, nil
 }
 
-// receiver does what a Receiver of notification-controller does.
-func (p *Platform) receiver() *Process {
-	process := p.newProcess("receiver", p.bin("standins"), p.Ports.Receiver, p.receiverURL()+"/healthz",
-		"receiver", "--kubeconfig="+p.KubeconfigOf("receiver"), "--listen="+loopback(p.Ports.Receiver),
-		"--secret-file="+filepath.Join(p.file(pkiDir), hookSecret), "--source="+v1alpha1.SystemNamespace+"/"+fleetName)
-	process.What, process.StandIn = "stand-in for Flux's notification-controller: push events only", true
+// kustomizeController is Flux's, which applies the repositories that namespaces are
+// handed over to. It is locked down as Flux advises for several tenants: it acts
+// as a service account of the namespace, and fetches nothing from elsewhere.
+func (p *Platform) kustomizeController() *Process {
+	health := loopback(p.Ports.KustomizeHealth)
+	process := p.newProcess("kustomize-controller", p.bin("kustomize-controller"), p.Ports.KustomizeHealth, "http://"+health+"/readyz",
+		"--watch-all-namespaces", "--no-cross-namespace-refs", "--no-remote-bases", "--default-service-account="+deployAccount,
+		"--health-addr="+health, "--metrics-addr=0", "--events-addr=")
+	process.What = "Flux: applies the repositories of namespaces"
+	process.Env = append(process.Env, "KUBECONFIG="+p.KubeconfigOf("kustomize-controller"), "RUNTIME_NAMESPACE="+fluxNamespace)
+	return process
+}
+
+// reviewer is the review server, which the forge tells of pushes and pull requests.
+func (p *Platform) reviewer() *Process {
+	process := p.newProcess("review", p.bin("aether"), p.Ports.Review, "http://"+loopback(p.Ports.ReviewProbes)+"/readyz",
+		"review", "serve", "--forge=gitea", "--url="+p.forgeURL(), "--repo="+forgeOrg+"/"+fleetName, "--user="+reviewUser,
+		"--branch=main", "--reconcile="+v1alpha1.SystemNamespace+"/"+fleetName, "--kubeconfig="+p.KubeconfigOf("review"),
+		"--listen="+loopback(p.Ports.Review), "--probes="+loopback(p.Ports.ReviewProbes), "--cache="+p.file("review"))
+	process.What = "Aether: reviews pull requests, and has Flux fetch what was pushed"
+	process.Secrets = map[string]string{
+		"AETHER_FORGE_TOKEN":    filepath.Join(p.file(pkiDir), reviewToken),
+		"AETHER_WEBHOOK_SECRET": filepath.Join(p.file(pkiDir), hookSecret),
+	}
 	return process
 }
 

@@ -2,11 +2,9 @@ package local
 
 import (
 	"context"
-	"os/exec"
+	"debug/buildinfo"
 	"strings"
 	"sync"
-
-	"github.com/aetherplatform/aether/internal/local/gitea"
 )
 
 // States of a process.
@@ -21,7 +19,7 @@ type Status struct {
 	*Process
 	// State is Healthy, Unhealthy or Ended.
 	State string
-	// Version that the program says it is, where it says one.
+	// Version of the module that the program was built from, or "-".
 	Version string
 }
 
@@ -40,7 +38,7 @@ func (p *Platform) Status(ctx context.Context) []Status {
 			if err != nil || process.healthy(ctx, trusted) != nil {
 				all[i].State = Unhealthy
 			}
-			if v := p.version(ctx, process); v != "" {
+			if v := process.version(); v != "" {
 				all[i].Version = v
 			}
 		})
@@ -49,23 +47,17 @@ func (p *Platform) Status(ctx context.Context) []Status {
 	return all
 }
 
-// version asks a program, or its file, which it is.
-func (p *Platform) version(ctx context.Context, process *Process) string {
-	switch process.Name {
-	case "etcd", "kube-apiserver", "kube-controller-manager":
-		out, err := exec.CommandContext(ctx, process.Path, "--version").Output()
-		if err != nil {
-			return ""
-		}
-		first, _, _ := strings.Cut(string(out), "\n")
-		return "v" + strings.TrimPrefix(first[strings.LastIndexByte(first, ' ')+1:], "v")
-	case "gitea":
-		version, err := (&gitea.Client{URL: p.forgeURL()}).Version(ctx)
-		if err != nil {
-			return ""
-		}
-		return "v" + version
-	default:
+// version is that of the module that a program was built from; empty where it is
+// this repository's own.
+func (p *Process) version() string {
+	built, err := buildinfo.ReadFile(p.Path)
+	if err != nil {
 		return ""
 	}
+	for _, module := range built.Deps {
+		if built.Path == module.Path || strings.HasPrefix(built.Path, module.Path+"/") {
+			return module.Version
+		}
+	}
+	return ""
 }

@@ -27,7 +27,7 @@ import (
 var env *testenv.Env
 
 func TestMain(m *testing.M) {
-	testenv.Main(m, &env, testenv.WithoutCRDs("cilium.io_ciliumnetworkpolicies.yaml"))
+	testenv.Main(m, &env, testenv.WithoutCRDs("ciliumnetworkpolicies.yaml"))
 }
 
 var (
@@ -232,7 +232,7 @@ func TestKindsComeAndGoWithTheirDefinitions(t *testing.T) {
 	woken.of("waits")
 
 	crd := &apiextensionsv1.CustomResourceDefinition{}
-	data, err := os.ReadFile(filepath.Join(testenv.Root(), "bin", "crds", "cilium.io_ciliumnetworkpolicies.yaml"))
+	data, err := os.ReadFile(filepath.Join(testenv.Root(), "bin", "crds", "ciliumnetworkpolicies.yaml"))
 	must(t, err)
 	must(t, yaml.Unmarshal(data, crd))
 	for range 2 { // it may go and come back

@@ -76,7 +76,7 @@ func TestCiliumPoliciesFitTheirSchema(t *testing.T) {
 
 func ciliumSchema(t *testing.T) (*schema.Structural, validation.SchemaValidator) {
 	t.Helper()
-	data, err := os.ReadFile("../../bin/crds/cilium.io_ciliumnetworkpolicies.yaml")
+	data, err := os.ReadFile("../../bin/crds/ciliumnetworkpolicies.yaml")
 	if err != nil {
 		t.Fatalf("%v: run `make tools`", err)
 	}

@@ -56,7 +56,7 @@ func WithFlag(name string, values ...string) Option {
 }
 
 // WithoutCRDs leaves the CRDs in files of these names out, such as
-// "cilium.io_ciliumnetworkpolicies.yaml".
+// "ciliumnetworkpolicies.yaml".
 func WithoutCRDs(files ...string) Option {
 	return func(e *envtest.Environment) {
 		e.CRDInstallOptions.Paths = slices.DeleteFunc(e.CRDInstallOptions.Paths, func(path string) bool {

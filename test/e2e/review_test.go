@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"errors"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -10,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"code.gitea.io/sdk/gitea"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -20,7 +20,9 @@ import (
 )
 
 // What was reviewed is what runs: the digest of the comment is the one that the
-// TenantSource reports after the merge.
+// TenantSource reports after the merge. The review server comments as webhooks come,
+// a CI job with the same token updates that comment, and the forge lets nothing be
+// merged that the review does not.
 func TestAPullRequestIsReviewedMergedAndApplied(t *testing.T) {
 	w := startWorld(t, filepath.Join(testenv.Root(), "tenants"))
 	forge := w.forge()
@@ -31,41 +33,41 @@ func TestAPullRequestIsReviewedMergedAndApplied(t *testing.T) {
 	first := w.commits("Open the shop", map[string]string{"acme/namespaces/web.yaml": web})
 	w.git("push", "--quiet", "origin", "open-the-shop")
 	number := forge.open("open-the-shop", "Open the shop <img src=x onerror=alert(1)>")
-	if code, out := forge.review(number); code != 0 {
-		t.Fatalf("the review ends with %d, want 0\n%s", code, out)
-	}
+	forge.reviews(first, gitea.StatusSuccess)
 	comment := forge.comment(number)
 	if want := "can now be reached by the internet"; !strings.Contains(comment.Body, want) || strings.Contains(comment.Body, "<img") {
 		t.Errorf("the comment lacks %q, or repeats the title's markup:\n%s", want, comment.Body)
 	}
-	if got := forge.status(first.Commit); got != gitea.StatusSuccess {
-		t.Errorf("the status of a change that may be merged is %q", got)
+	if code, out := forge.review(number); code != 0 {
+		t.Fatalf("the review of a CI job ends with %d, want 0\n%s", code, out)
+	}
+	if again := forge.comment(number); again.ID != comment.ID || again.Body != comment.Body {
+		t.Errorf("a CI job made of comment %d another: %d\n%s", comment.ID, again.ID, again.Body)
 	}
 
 	// Then it also claims a name that is another tenant's.
 	second := w.commits("Claim a name", map[string]string{"acme/namespaces/grab.yaml": strings.ReplaceAll(web, "acme-web", "globex-billing")})
 	w.git("push", "--quiet", "origin", "open-the-shop")
-	if code, out := forge.review(number); code != 1 {
-		t.Fatalf("the review of a claim on another's name ends with %d, want 1\n%s", code, out)
-	}
+	forge.reviews(second, gitea.StatusFailure)
 	again := forge.comment(number)
 	if again.ID != comment.ID || !strings.Contains(again.Body, "grab.yaml") {
 		t.Errorf("comment %d became %d, without the place of the error:\n%s", comment.ID, again.ID, again.Body)
 	}
-	if got := forge.status(second.Commit); got != gitea.StatusFailure {
-		t.Errorf("the status of a claim on another's name is %q", got)
+	if code, out := forge.review(number); code != 1 {
+		t.Fatalf("the review of a claim on another's name ends with %d, want 1\n%s", code, out)
+	}
+	if forge.merge(number) {
+		t.Error("what must not be merged was merged")
 	}
 
 	// Without that it is merged, and applied as it was reviewed.
 	w.git("rm", "--quiet", "tenants/acme/namespaces/grab.yaml")
-	w.commits("Take it back", nil)
+	third := w.commits("Take it back", nil)
 	w.git("push", "--quiet", "origin", "open-the-shop")
-	if code, out := forge.review(number); code != 0 {
-		t.Fatalf("the review ends with %d, want 0\n%s", code, out)
-	}
+	forge.reviews(third, gitea.StatusSuccess)
 	reviewed := regexp.MustCompile(`sha256:[0-9a-f]{64}`).FindString(forge.comment(number).Body)
-	if merged, _, err := forge.MergePullRequest(fleetOwner, fleetRepository, number, gitea.MergePullRequestOption{Style: gitea.MergeStyleMerge}); err != nil || !merged {
-		t.Fatalf("cannot merge: %v", err)
+	if !forge.merge(number) {
+		t.Fatal("what may be merged was not")
 	}
 	w.git("fetch", "--quiet", "origin", "main")
 	w.settles(local.Pushed{Commit: w.git("rev-parse", "origin/main")})
@@ -103,37 +105,20 @@ type forge struct {
 
 func (w *world) forge() *forge {
 	w.Helper()
-	at := w.forgeAddress()
-	password, _ := at.User.Password()
-	user := at.User.Username()
-	at.User = nil
-	f := &forge{world: w, url: at.String()}
-	c, err := gitea.NewClient(f.url, gitea.SetBasicAuth(user, password), gitea.SetContext(w.Context()), gitea.SetGiteaVersion(""))
+	admin, err := w.Admin()
 	if err != nil {
 		w.Fatal(err)
 	}
-	f.Client = c
-	token, _, err := c.CreateAccessToken(gitea.CreateAccessTokenOption{Name: "review", Scopes: []gitea.AccessTokenScope{gitea.AccessTokenScopeAll}})
+	f := &forge{world: w, url: admin.URL}
+	if f.Client, err = gitea.NewClient(f.url, gitea.SetBasicAuth(admin.Name, admin.Password), gitea.SetContext(w.Context())); err != nil {
+		w.Fatal(err)
+	}
+	token, err := os.ReadFile(filepath.Join(w.Dir, "pki", "forge-review-token"))
 	if err != nil {
 		w.Fatal(err)
 	}
-	f.token = token.Token
+	f.token = string(token)
 	return f
-}
-
-// forgeAddress is the forge's, with the administrator's name and password.
-func (w *world) forgeAddress() *url.URL {
-	w.Helper()
-	data, err := os.ReadFile(w.Credentials())
-	if err != nil {
-		w.Fatal(err)
-	}
-	line := strings.ReplaceAll(strings.TrimSpace(string(data)), "%3a", ":") // as git writes it back
-	at, err := url.Parse(line)
-	if err != nil {
-		w.Fatal("the credentials are no address")
-	}
-	return at
 }
 
 func (f *forge) open(branch, title string) int64 {
@@ -143,6 +128,29 @@ func (f *forge) open(branch, title string) int64 {
 		f.Fatal(err)
 	}
 	return pr.Index
+}
+
+// reviews waits until the review server has said of a commit what it thinks.
+func (f *forge) reviews(pushed local.Pushed, want gitea.StatusState) {
+	f.Helper()
+	f.eventually(time.Minute, "the review of "+pushed.Commit, func() bool {
+		combined, _, err := f.GetCombinedStatus(fleetOwner, fleetRepository, pushed.Commit)
+		if err != nil {
+			f.Fatal(err)
+		}
+		return combined.State != "" && combined.State != gitea.StatusPending
+	})
+	if got := f.status(pushed.Commit); got != want {
+		f.Errorf("the status of %s is %q, want %q", pushed.Commit, got, want)
+	}
+}
+
+// merge merges a pull request, where the forge lets it.
+func (f *forge) merge(number int64) bool {
+	f.Helper()
+	merged, _, err := f.MergePullRequest(fleetOwner, fleetRepository, number, gitea.MergePullRequestOption{Style: gitea.MergeStyleMerge})
+	f.Logf("a merge of #%d gives %t, %v", number, merged, err)
+	return merged
 }
 
 // review runs `aether review` as a CI job does, and returns its exit code.
@@ -185,4 +193,40 @@ func (f *forge) status(commit string) gitea.StatusState {
 		f.Fatal(err)
 	}
 	return combined.State
+}
+
+// `make up` leaves a pull request open that has something to say, and its review.
+func TestTheExampleFleetComesWithAPullRequestToRead(t *testing.T) {
+	p := newPlace(t)
+	c := p.up()
+	if code := p.runs(c); code != 0 {
+		t.Fatalf("up ended with %d:\n%s%s", code, &c.stderr, &c.stdout)
+	}
+	t.Logf("up said:\n%s", &c.stderr)
+	platform, err := local.Open(p.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := platform.Opened.URL + "\n                     its comment says what it would do"
+	if !strings.Contains(c.stdout.String(), want) {
+		t.Errorf("up does not say %q:\n%s", want, &c.stdout)
+	}
+	admin, err := platform.Admin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	comments, err := admin.Comments(t.Context(), fleetOwner, fleetRepository, platform.Opened.Number)
+	if err != nil || len(comments) != 1 || comments[0].User.Login != "aether-review" {
+		t.Fatalf("the comments are %+v, %v; want the review server's", comments, err)
+	}
+	for _, want := range []string{"acme-web", "can now be reached by the internet", "acme-newsletter", "smtp.example.com"} {
+		if !strings.Contains(comments[0].Body, want) {
+			t.Errorf("the comment does not tell of %q:\n%s", want, comments[0].Body)
+		}
+	}
+	c = p.aether("down")
+	if code := p.runs(c); code != 0 {
+		t.Errorf("down ended with %d:\n%s", code, &c.stderr)
+	}
+	p.nothingIsLeft()
 }

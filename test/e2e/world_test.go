@@ -23,7 +23,7 @@ import (
 
 // TestMain builds what is tested, as it is now.
 func TestMain(m *testing.M) {
-	build := exec.Command("go", "build", "-o", "bin/", "./cmd/...", "./test/standins")
+	build := exec.Command("go", "build", "-o", "bin/", "./cmd/...")
 	build.Dir = testenv.Root()
 	if out, err := build.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "cannot build the programs: %v\n%s", err, out)

@@ -223,7 +223,7 @@ func serve(ctx context.Context, ports []string) error {
 			}
 			go func() { ended <- echo(l, host) }()
 		default:
-			return fmt.Errorf("%q begins with none of tcp:, http:, udp:", port)
+			return fmt.Errorf("%q is for none of tcp, http and udp; begin it with one of them and a colon", port)
 		}
 	}
 	select {

@@ -208,7 +208,6 @@ func usage(err error) error {
 // sources are both sides, and what has to be closed after them.
 func (o *Options) sources(repo *repository.Repository) (base, head compare.Source, closer io.Closer, err error) {
 	none := compare.Source{}
-	closer = io.NopCloser(strings.NewReader(""))
 	fail := func(err error) (compare.Source, compare.Source, io.Closer, error) { return none, none, nil, err }
 
 	commit, err := repo.Resolve(o.Base)

@@ -19,9 +19,9 @@ func NewCommand(env *cli.Env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "local COMMAND",
 		Short: "Run the whole platform on this machine",
-		Long: `Run the whole platform on this machine: a Kubernetes API server, a Git forge with
-the fleet repository, Flux's part, and Aether. Nothing needs root or a container,
-and all of it listens on 127.0.0.1 only.
+		Long: `Run the whole platform on this machine: a Kubernetes API server, Gitea with the
+fleet repository, Flux, and Aether. Nothing needs root or a container, and all of it
+listens on 127.0.0.1 only.
 
 "make up" builds what is missing and runs "aether local up"; "make down" runs
 "aether local down".`,

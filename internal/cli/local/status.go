@@ -21,10 +21,9 @@ func newStatus(env *cli.Env) *cobra.Command {
 	o := &StatusOptions{Env: env}
 	cmd := &cobra.Command{
 		Use:   "status",
-		Short: "List the platform's processes: which run, where, and which are stand-ins",
-		Long: `List the platform's processes with their ports, health and versions, and say which
-are stand-ins for programs that are not at hand. The exit code is 1 when one of
-them does not run or is not healthy.`,
+		Short: "List the platform's processes: which run, where, and how they do",
+		Long: `List the platform's processes with their ports, health and versions. The exit code
+is 1 when one of them does not run or is not healthy.`,
 		Example: `  aether local status`,
 		Args:    cli.Args(cobra.NoArgs),
 		RunE:    func(cmd *cobra.Command, _ []string) error { return status(cmd.Context(), o) },

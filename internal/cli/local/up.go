@@ -31,7 +31,8 @@ func newUp(env *cli.Env) *cobra.Command {
 		Use:   "up",
 		Short: "Start the platform, push the example fleet, wait until it is ready",
 		Long: `Start the platform, push tenants/ of this checkout to the local forge as the fleet
-repository, and wait until every tenant is ready. What is started keeps running
+repository, and wait until every tenant is ready. On the example fleet it also opens
+a pull request, which the review server comments on. What is started keeps running
 until "aether local down".
 
 Ctrl-C, or a failure, leaves nothing running.`,
@@ -43,7 +44,7 @@ Ctrl-C, or a failure, leaves nothing running.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return up(cmd.Context(), o) },
 	}
 	o.addFlags(cmd)
-	cmd.Flags().IntVar(&o.PortBase, "port-base", local.DefaultPortBase, "first of the ten `port`s to listen on")
+	cmd.Flags().IntVar(&o.PortBase, "port-base", local.DefaultPortBase, fmt.Sprintf("first of the %d `port`s to listen on", local.PortCount))
 	cmd.Flags().StringVar(&o.Fleet, "fleet", "", "`folder` to push as the fleet's tenants/ (default: tenants in the checkout)")
 	cmd.Flags().IntVar(&o.Nodes, "nodes", 0, "how many real nodes Pods run on; they need root on Linux")
 	cmd.Flags().DurationVar(&o.Timeout, "timeout", 5*time.Minute, "how long to wait for the tenants")
@@ -59,7 +60,7 @@ func up(ctx context.Context, o *UpOptions) error {
 	}
 	fmt.Fprintf(o.Err, "Starting the platform in %s\n", short(o.dir))
 	platform, err := local.Start(ctx, local.Options{
-		Root: o.root, Dir: o.dir, Ports: local.PortsFrom(o.PortBase), Fleet: o.Fleet, Nodes: o.Nodes, Progress: o.Err, Now: o.Now,
+		Root: o.root, Dir: o.dir, Ports: local.PortsFrom(o.PortBase), Fleet: o.Fleet, Sample: true, Nodes: o.Nodes, Progress: o.Err, Now: o.Now,
 	})
 	if err != nil {
 		return o.explain(ctx, err, nil)
@@ -69,9 +70,14 @@ func up(ctx context.Context, o *UpOptions) error {
 		return o.explain(ctx, err, platform)
 	}
 
+	reviewed := o.awaitReview(ctx, platform)
+	if ctx.Err() != nil {
+		return o.explain(ctx, ctx.Err(), platform)
+	}
+
 	fmt.Fprintln(o.Out)
 	printOutcome(o.Env, outcome, nil)
-	printNext(o.Env, platform, outcome)
+	printNext(o.Env, platform, outcome, reviewed)
 	switch {
 	case err != nil:
 		return &cli.Error{Code: cli.ExitFindings, Err: fmt.Errorf("not everything is ready after %s", o.Timeout),
@@ -98,6 +104,22 @@ func (o *UpOptions) await(ctx context.Context, p *local.Platform) (*local.Outcom
 	return outcome, err
 }
 
+// reviewTimeout is how long the sample pull request's review is waited for once the
+// tenants are ready. It is begun long before, and takes about a second.
+const reviewTimeout = 15 * time.Second
+
+// awaitReview says of the sample pull request, where there is one, what there is to
+// be read on it. Without the review the platform is as good.
+func (o *UpOptions) awaitReview(ctx context.Context, p *local.Platform) string {
+	if p.Opened == nil {
+		return ""
+	}
+	if err := p.AwaitReview(ctx, reviewTimeout); err != nil {
+		return fmt.Sprintf("its review is not there yet (%v): %s", err, short(filepath.Join(p.Logs(), "review.log")))
+	}
+	return "its comment says what it would do"
+}
+
 // explain says why there is no platform. Nothing runs any more when it returns.
 func (o *UpOptions) explain(ctx context.Context, err error, p *local.Platform) error {
 	if ctx.Err() != nil {
@@ -122,12 +144,11 @@ func (o *UpOptions) explain(ctx context.Context, err error, p *local.Platform) e
 	return failure(err)
 }
 
-func printNext(env *cli.Env, p *local.Platform, outcome *local.Outcome) {
+func printNext(env *cli.Env, p *local.Platform, outcome *local.Outcome, reviewed string) {
 	example := "NAME"
 	if len(outcome.Namespaces) > 0 {
 		example = outcome.Namespaces[0].Name
 	}
-	credentials := short(p.Credentials())
 	fmt.Fprintf(env.Out, `
 The platform runs until `+"`make down`"+`.
 
@@ -135,11 +156,17 @@ The platform runs until `+"`make down`"+`.
 
   fleet repository   %s
   credentials        %s
-
+`, p.Kubeconfig(), p.PushURL(), short(p.Credentials()))
+	if p.Opened != nil {
+		fmt.Fprintf(env.Out, `  pull request       %s
+                     %s; sign in with the credentials
+`, p.Opened.URL, reviewed)
+	}
+	fmt.Fprintf(env.Out, `
 Try next:
 
   bin/aether explain namespace %s
   edit a file below %s, then: bin/aether local push
   git clone -c credential.helper='store --file %s' %s my-fleet
-`, p.Kubeconfig(), p.PushURL(), credentials, example, short(p.Fleet), p.Credentials(), p.PushURL())
+`, example, short(p.Fleet), p.Credentials(), p.PushURL())
 }

@@ -19,7 +19,6 @@ import (
 	"github.com/aetherplatform/aether/internal/forge"
 	"github.com/aetherplatform/aether/internal/review/run"
 	"github.com/aetherplatform/aether/internal/review/serve"
-	"github.com/aetherplatform/aether/internal/webhook"
 )
 
 // ServeOptions is what review serve is asked.
@@ -118,20 +117,20 @@ func (o *ServeOptions) fetch(log *slog.Logger) (func(context.Context) error, err
 	if len(o.Reconcile) == 0 {
 		return nil, nil
 	}
-	receiver := &webhook.Receiver{Now: o.Now, Log: log}
+	sources := &serve.Sources{Now: o.Now, Log: log}
 	for _, source := range o.Reconcile {
 		namespace, name, ok := strings.Cut(source, "/")
 		if !ok || namespace == "" || name == "" || strings.Contains(name, "/") {
 			return nil, cli.Usage("--reconcile aether-system/fleet", "%q is not a GitRepository: write namespace/name", source)
 		}
-		receiver.Sources = append(receiver.Sources, client.ObjectKey{Namespace: namespace, Name: name})
+		sources.Keys = append(sources.Keys, client.ObjectKey{Namespace: namespace, Name: name})
 	}
 	c, err := o.Connect()
 	if err != nil {
 		return nil, err
 	}
-	receiver.Client = c
-	return receiver.Fetch, nil
+	sources.Client = c
+	return sources.Fetch, nil
 }
 
 // Bounds of the server.

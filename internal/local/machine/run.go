@@ -80,7 +80,7 @@ func (m Machine) run(ctx context.Context, g group) error {
 		}
 	}
 	_ = first.Process.Kill()
-	<-ended // and with it every other process of the machine
+	_ = <-ended // and with it every other process of the machine
 	return err
 }
 

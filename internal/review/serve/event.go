@@ -1,14 +1,16 @@
 package serve
 
 import (
+	"crypto/hmac"
 	"crypto/sha256"
 	"crypto/subtle"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strings"
 
 	"github.com/aetherplatform/aether/internal/forge"
-	"github.com/aetherplatform/aether/internal/webhook"
 )
 
 // event is what a delivery says, in one shape for all forges.
@@ -46,7 +48,23 @@ func genuine(kind forge.Kind, header http.Header, body, secret []byte) bool {
 		given, want := sha256.Sum256([]byte(header.Get("X-Gitlab-Token"))), sha256.Sum256(secret)
 		return subtle.ConstantTimeCompare(given[:], want[:]) == 1
 	}
-	return webhook.Signed(header, body, secret)
+	return signed(header, body, secret)
+}
+
+// signed is whether the body carries a signature made with the secret, as Gitea
+// and GitHub sign it.
+func signed(header http.Header, body, secret []byte) bool {
+	given := strings.TrimPrefix(header.Get("X-Hub-Signature-256"), "sha256=")
+	if own := header.Get("X-Gitea-Signature"); own != "" {
+		given = own
+	}
+	got, err := hex.DecodeString(given)
+	if err != nil {
+		return false
+	}
+	mac := hmac.New(sha256.New, secret)
+	mac.Write(body)
+	return hmac.Equal(got, mac.Sum(nil))
 }
 
 // deliveryOf is the name that the forge gave to a delivery.

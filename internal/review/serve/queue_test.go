@@ -64,11 +64,9 @@ var deliveries int
 func send(s *Server, name, body string) *httptest.ResponseRecorder {
 	deliveries++
 	request := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(body))
-	mac := hmac.New(sha256.New, []byte("secret"))
-	mac.Write([]byte(body))
 	for k, v := range map[forge.Kind]map[string]string{
-		forge.Gitea:  {"X-Gitea-Event": name, "X-Gitea-Signature": hex.EncodeToString(mac.Sum(nil)), "X-Gitea-Delivery": fmt.Sprint(deliveries)},
-		forge.GitHub: {"X-GitHub-Event": name, "X-Hub-Signature-256": "sha256=" + hex.EncodeToString(mac.Sum(nil)), "X-GitHub-Delivery": fmt.Sprint(deliveries)},
+		forge.Gitea:  {"X-Gitea-Event": name, "X-Gitea-Signature": sign("secret", body), "X-Gitea-Delivery": fmt.Sprint(deliveries)},
+		forge.GitHub: {"X-GitHub-Event": name, "X-Hub-Signature-256": "sha256=" + sign("secret", body), "X-GitHub-Delivery": fmt.Sprint(deliveries)},
 		forge.GitLab: {"X-Gitlab-Event": name, "X-Gitlab-Token": "secret", "X-Gitlab-Event-UUID": fmt.Sprint(deliveries)},
 	}[s.o.Kind] {
 		request.Header.Set(k, v)
@@ -76,6 +74,12 @@ func send(s *Server, name, body string) *httptest.ResponseRecorder {
 	answer := httptest.NewRecorder()
 	s.Handler().ServeHTTP(answer, request)
 	return answer
+}
+
+func sign(secret, body string) string {
+	mac := hmac.New(sha256.New, []byte(secret))
+	mac.Write([]byte(body))
+	return hex.EncodeToString(mac.Sum(nil))
 }
 
 func opened(number int, head string) string {

@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -26,25 +27,57 @@ import (
 	"github.com/go-git/go-git/v5/plumbing"
 
 	"github.com/aetherplatform/aether/internal/forge"
-	standin "github.com/aetherplatform/aether/internal/local/forge"
+	"github.com/aetherplatform/aether/internal/local"
 	"github.com/aetherplatform/aether/internal/local/gitea"
 	"github.com/aetherplatform/aether/internal/review"
 	"github.com/aetherplatform/aether/internal/review/run"
 	"github.com/aetherplatform/aether/internal/review/serve"
+	"github.com/aetherplatform/aether/internal/testenv"
 )
 
 const secret = "hook secret"
 
-// world is a forge with platform/fleet, the users reviewer, who reviews, and mallory, who
-// has a fork, and a review server that the forge's webhook calls.
+// platform has a forge, the same for all tests.
+var platform *local.Platform
+
+// TestMain starts a forge, and tells a test that it tests.
+func TestMain(m *testing.M) { os.Exit(withForge(m)) }
+
+func withForge(m *testing.M) (code int) {
+	dir, err := os.MkdirTemp("", "aether-serve-*")
+	if err == nil {
+		defer func() { _ = os.RemoveAll(dir) }()
+		var ports local.Ports
+		if ports, err = local.FreePorts(); err == nil {
+			platform, err = local.StartForge(context.Background(), local.Options{
+				Root: testenv.Root(), Dir: filepath.Join(dir, "platform"), Ports: ports, Attached: true, Now: time.Now,
+			})
+		}
+	}
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "cannot start a forge: %v\n", err)
+		return 1
+	}
+	code = m.Run()
+	if err := platform.Stop(); err != nil {
+		fmt.Fprintf(os.Stderr, "cannot stop the forge: %v\n", err)
+		return 1
+	}
+	return code
+}
+
+// world is a repository fleet on the forge, the users reviewer, who reviews, and
+// mallory, who has a fork, and a review server that the forge's webhook calls.
 type world struct {
 	*testing.T
-	url      string
-	checkout string
-	admin    *gitea.Client
-	hook     string
-	probes   http.Handler
-	token    string
+	url string
+	// owner of the repository, the test's own, and its name with it.
+	owner, repo string
+	checkout    string
+	admin       *gitea.Client
+	hook        string
+	probes      http.Handler
+	token       string
 	// bodies of all deliveries that arrived.
 	mu     sync.Mutex
 	bodies []delivery
@@ -61,34 +94,30 @@ type delivery struct {
 
 type produceFunc = func(ctx context.Context, dir, base, head string) (*review.Report, error)
 
+// worlds counts them: each has an owner of its own.
+var worlds atomic.Int32
+
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{T: t, checkout: t.TempDir()}
+	w := &world{T: t, checkout: t.TempDir(), owner: fmt.Sprintf("platform-%d", worlds.Add(1))}
+	w.repo = w.owner + "/fleet"
 	w.produce.Store(w.compare)
-
-	var forgeServer *standin.Server
-	listener := httptest.NewUnstartedServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { forgeServer.ServeHTTP(rw, r) }))
-	w.url = "http://" + listener.Listener.Addr().String()
 	log := slog.New(slog.DiscardHandler)
-	var err error
-	forgeServer, err = standin.New(standin.Options{Dir: t.TempDir(), URL: w.url, Admin: standin.Login{Name: "admin", Password: "admin's"}, Log: log})
-	if err != nil {
-		t.Fatal(err)
-	}
-	listener.Start()
-	t.Cleanup(listener.Close)
-	t.Cleanup(forgeServer.Close)
 
-	w.admin = &gitea.Client{URL: w.url, Name: "admin", Password: "admin's"}
-	w.do(w.admin.EnsureOrg(t.Context(), "platform"))
-	w.do(w.admin.EnsureRepository(t.Context(), "platform", "fleet"))
+	admin, err := platform.Admin()
+	w.do(err)
+	w.admin, w.url = admin, admin.URL
+	w.do(w.admin.EnsureOrg(t.Context(), w.owner))
+	w.do(w.admin.EnsureRepository(t.Context(), w.owner, "fleet"))
 	for user, permission := range map[string]string{"reviewer": "write", "mallory": "read"} {
 		w.do(w.admin.EnsureUser(t.Context(), user, user+"'s"))
-		w.do(w.admin.Share(t.Context(), "platform", "fleet", user, permission))
+		w.do(w.admin.Share(t.Context(), w.owner, "fleet", user, permission))
 	}
-	w.token, err = (&gitea.Client{URL: w.url, Name: "reviewer", Password: "reviewer's"}).Token(t.Context(), "review")
+	// The scopes that docs/review-ci.md names.
+	w.token, err = (&gitea.Client{URL: w.url, Name: "reviewer", Password: "reviewer's"}).
+		Token(t.Context(), w.owner, "read:user", "write:repository", "write:issue")
 	w.do(err)
-	f, err := forge.New(forge.Options{Kind: forge.Gitea, URL: w.url, Repository: "platform/fleet", Token: w.token})
+	f, err := forge.New(forge.Options{Kind: forge.Gitea, URL: w.url, Repository: w.repo, Token: w.token})
 	w.do(err)
 
 	runner := &run.Runner{
@@ -103,7 +132,7 @@ func newWorld(t *testing.T) *world {
 		},
 	}
 	server, err := serve.New(serve.Options{
-		Kind: forge.Gitea, Secret: []byte(secret), Repositories: map[string]serve.Reviewer{"platform/fleet": runner}, Branch: "main",
+		Kind: forge.Gitea, Secret: []byte(secret), Repositories: map[string]serve.Reviewer{w.repo: runner}, Branch: "main",
 		Pushed:  func(context.Context) error { w.pushes.Add(1); return nil },
 		Workers: 2, Queue: 4, Timeout: time.Minute, Now: time.Now, Log: log,
 	})
@@ -123,10 +152,10 @@ func newWorld(t *testing.T) *world {
 	}))
 	t.Cleanup(receiver.Close)
 	w.hook = receiver.URL
-	w.do(w.admin.AddHook(t.Context(), "platform", "fleet", receiver.URL, secret, "push", "pull_request"))
+	w.do(w.admin.AddHook(t.Context(), w.owner, "fleet", receiver.URL, secret, "push", "pull_request"))
 
 	w.git("init", "--quiet", "--initial-branch=main")
-	w.git("remote", "add", "origin", w.as("admin", "platform/fleet"))
+	w.git("remote", "add", "origin", w.as(w.admin.Name, w.repo))
 	w.git("remote", "add", "fork", w.as("mallory", "mallory/fleet"))
 	w.commit("tenant.yaml", "base\n")
 	w.git("push", "--quiet", "origin", "main")
@@ -172,8 +201,15 @@ func (w *world) do(err error) {
 	}
 }
 
+func (w *world) password(user string) string {
+	if user == w.admin.Name {
+		return w.admin.Password
+	}
+	return user + "'s"
+}
+
 func (w *world) as(user, repo string) string {
-	return strings.Replace(w.url, "://", "://"+user+":"+user+"'s@", 1) + "/" + repo + ".git"
+	return strings.Replace(w.url, "://", "://"+url.UserPassword(user, w.password(user)).String()+"@", 1) + "/" + repo + ".git"
 }
 
 func (w *world) git(args ...string) string {
@@ -204,7 +240,8 @@ func (w *world) api(user, method, path string, in, out any) int {
 	w.do(err)
 	request, err := http.NewRequest(method, w.url+"/api/v1/repos/"+path, bytes.NewReader(data))
 	w.do(err)
-	request.SetBasicAuth(user, user+"'s")
+	request.SetBasicAuth(user, w.password(user))
+	request.Header.Set("Content-Type", "application/json")
 	response, err := http.DefaultClient.Do(request)
 	w.do(err)
 	defer response.Body.Close()
@@ -222,13 +259,14 @@ func (w *world) open(branch, content, title string) (number int, head string) {
 	w.git("checkout", "--quiet", "-B", branch, "main")
 	head = w.commit("tenant.yaml", content)
 	w.git("push", "--quiet", "origin", branch)
-	return w.openPull("admin", branch, title), head
+	w.do(w.admin.AwaitBranch(w.Context(), w.owner, "fleet", branch, head))
+	return w.openPull(w.admin.Name, branch, title), head
 }
 
 func (w *world) openPull(user, head, title string) int {
 	w.Helper()
 	var pr struct{ Number int }
-	if status := w.api(user, "POST", "platform/fleet/pulls", map[string]string{"head": head, "base": "main", "title": title}, &pr); status != 201 {
+	if status := w.api(user, "POST", w.repo+"/pulls", map[string]string{"head": head, "base": "main", "title": title}, &pr); status != 201 {
 		w.Fatalf("opening a pull request of %s gives %d", head, status)
 	}
 	return pr.Number
@@ -244,7 +282,7 @@ type comment struct {
 func (w *world) ours(n int) (ours []comment) {
 	w.Helper()
 	var all []comment
-	w.api("admin", "GET", fmt.Sprintf("platform/fleet/issues/%d/comments", n), nil, &all)
+	w.api(w.admin.Name, "GET", fmt.Sprintf("%s/issues/%d/comments", w.repo, n), nil, &all)
 	for _, c := range all {
 		if c.User.Login == "reviewer" {
 			ours = append(ours, c)
@@ -255,9 +293,11 @@ func (w *world) ours(n int) (ours []comment) {
 
 func (w *world) status(sha string) (state, description string) {
 	w.Helper()
-	var all []struct{ Context, Status, Description string }
-	w.api("admin", "GET", "platform/fleet/commits/"+sha+"/statuses", nil, &all)
-	for _, s := range all {
+	var combined struct { // the newest of each context
+		Statuses []struct{ Context, Status, Description string }
+	}
+	w.api(w.admin.Name, "GET", w.repo+"/commits/"+sha+"/status", nil, &combined)
+	for _, s := range combined.Statuses {
 		if s.Context == forge.Context {
 			return s.Status, s.Description
 		}
@@ -292,7 +332,7 @@ func (w *world) awaitStatus(sha, want string) string {
 
 func TestAPullRequestGetsOneCommentAndAStatus(t *testing.T) {
 	w := newWorld(t)
-	w.do(w.admin.Require(t.Context(), "platform", "fleet", "main", forge.Context))
+	w.do(w.admin.Require(t.Context(), w.owner, "fleet", "main", forge.Context))
 
 	n, first := w.open("topic", "violation\n", "A change")
 	if got := w.awaitStatus(first, "failure"); got != "1 policy violation, 1 high risk, 1 changed; digest abababababab" {
@@ -303,8 +343,8 @@ func TestAPullRequestGetsOneCommentAndAStatus(t *testing.T) {
 		!strings.Contains(before[0].Body, "sha256:"+strings.Repeat("ab", 32)) {
 		t.Fatalf("the comments are %+v, want one with the report, the commit and the digest", before)
 	}
-	merge := fmt.Sprintf("platform/fleet/pulls/%d/merge", n)
-	if status := w.api("admin", "POST", merge, map[string]string{"Do": "merge"}, nil); status != 405 {
+	merge := fmt.Sprintf("%s/pulls/%d/merge", w.repo, n)
+	if status := w.api(w.admin.Name, "POST", merge, map[string]string{"Do": "merge"}, nil); status != 405 {
 		t.Errorf("a merge against the status gives %d, want 405", status)
 	}
 
@@ -317,7 +357,7 @@ func TestAPullRequestGetsOneCommentAndAStatus(t *testing.T) {
 	}
 
 	pushes := w.pushes.Load()
-	if status := w.api("admin", "POST", merge, map[string]string{"Do": "merge"}, nil); status != 200 {
+	if status := w.api(w.admin.Name, "POST", merge, map[string]string{"Do": "merge"}, nil); status != 200 {
 		t.Errorf("a merge with the status gives %d, want 200", status)
 	}
 	w.eventually("the merge makes Flux fetch", func() bool { return w.pushes.Load() == pushes+1 })
@@ -325,7 +365,7 @@ func TestAPullRequestGetsOneCommentAndAStatus(t *testing.T) {
 
 func TestAForkIsReviewedFromTheRepositoryItself(t *testing.T) {
 	w := newWorld(t)
-	if status := w.api("mallory", "POST", "platform/fleet/forks", map[string]string{}, nil); status != 202 {
+	if status := w.api("mallory", "POST", w.repo+"/forks", map[string]string{}, nil); status != 202 {
 		t.Fatalf("forking gives %d", status)
 	}
 	w.git("checkout", "--quiet", "-B", "evil", "main")
@@ -432,7 +472,7 @@ func TestACommentIsFoundAmongHundredsAndNotTakenFromOthers(t *testing.T) {
 	w.awaitStatus(first, "success")
 	mine := w.ours(n)[0]
 	// Mallory's looks like ours; hundreds follow, and one more of ours from a race.
-	comments := fmt.Sprintf("platform/fleet/issues/%d/comments", n)
+	comments := fmt.Sprintf("%s/issues/%d/comments", w.repo, n)
 	for i := range 300 {
 		if status := w.api("mallory", "POST", comments, map[string]string{"body": fmt.Sprintf("%s %d", run.Marker, i)}, nil); status != 201 {
 			t.Fatalf("commenting gives %d", status)
@@ -447,7 +487,7 @@ func TestACommentIsFoundAmongHundredsAndNotTakenFromOthers(t *testing.T) {
 		t.Errorf("the reviewer's comments are %+v, want #%d alone, updated", after, mine.ID)
 	}
 	var all []comment
-	w.api("admin", "GET", comments, nil, &all)
+	w.api(w.admin.Name, "GET", comments, nil, &all)
 	if len(all) != 301 {
 		t.Errorf("there are %d comments, want mallory's 300 and one", len(all))
 	}
@@ -472,7 +512,7 @@ func TestForgedAndReplayedDeliveriesDoNothing(t *testing.T) {
 		mac.Write(body)
 		return hex.EncodeToString(mac.Sum(nil))
 	}
-	other := bytes.ReplaceAll(genuine.body, []byte("platform/fleet"), []byte("platform/other"))
+	other := bytes.ReplaceAll(genuine.body, []byte(w.repo), []byte(w.owner+"/other"))
 	tests := map[string]struct {
 		why    string
 		body   []byte

@@ -41,21 +41,59 @@ type tool struct {
 	folder string
 	// module carries the version.
 	module string
-	// besides is a module of the project's own go.mod that the tool is made from too.
-	besides string
 	// takes is said before a build that takes long.
 	takes string
-	make  func(ctx context.Context, t tool, version, output string) error
+	// cgo says that a C compiler has a part in it.
+	cgo bool
+	// tags that it is built with.
+	tags string
+	// copies that a folder is made of.
+	copies []copied
+	make   func(ctx context.Context, t tool, version, output string) error
+}
+
+// copied is files of a module: one, a folder, or those that a pattern names.
+type copied struct {
+	// folder below test/tools whose go.mod requires the module.
+	folder, module string
+	// files in the module, and where they go in the output.
+	files, to string
 }
 
 var tools = []tool{
-	{name: "crds", group: "platform", folder: "flux", module: "github.com/fluxcd/source-controller", besides: cilium, make: moduleCRDs},
+	{name: "crds", group: "platform", folder: "source-controller", module: sourceController, make: copyFiles, copies: []copied{
+		{"source-controller", sourceController, "config/crd/bases/*.yaml", "."},
+		{"kustomize-controller", kustomizeController, "config/crd/bases/*.yaml", "."},
+		// Of the version that Aether itself has Cilium's types from.
+		{own, cilium, "pkg/k8s/apis/cilium.io/client/crds/v2/ciliumnetworkpolicies.yaml", "."},
+	}},
+	{name: "flux-roles", group: "platform", folder: "source-controller", module: sourceController, make: copyFiles, copies: []copied{
+		{"source-controller", sourceController, "config/rbac/role.yaml", "source-controller"},
+		{"kustomize-controller", kustomizeController, "config/rbac/role.yaml", "kustomize-controller"},
+	}},
+	// What Gitea's pages and repositories are made from. Of its languages one is enough.
+	{name: "gitea-static", group: "platform", folder: "gitea", module: gitea, make: copyFiles, copies: []copied{
+		{"gitea", gitea, "templates", "templates"},
+		{"gitea", gitea, "public", "public"},
+		{"gitea", gitea, "options/fileicon", "options/fileicon"},
+		{"gitea", gitea, "options/gitignore", "options/gitignore"},
+		{"gitea", gitea, "options/label", "options/label"},
+		{"gitea", gitea, "options/license", "options/license"},
+		{"gitea", gitea, "options/locale/locale_en-US.json", "options/locale"},
+		{"gitea", gitea, "options/readme", "options/readme"},
+	}},
 	{name: "etcd", group: "platform", folder: "etcd", module: "go.etcd.io/etcd/server/v3",
 		takes: "about 40 s on two cores", make: goBuild("go.etcd.io/etcd/server/v3", nil)},
 	{name: "kube-apiserver", group: "platform", folder: "kubernetes", module: "k8s.io/kubernetes",
 		takes: "about 3 min on two cores", make: goBuild("k8s.io/kubernetes/cmd/kube-apiserver", kubernetesVersion)},
 	{name: "kube-controller-manager", group: "platform", folder: "kubernetes", module: "k8s.io/kubernetes",
 		takes: "about 1 min on two cores", make: goBuild("k8s.io/kubernetes/cmd/kube-controller-manager", kubernetesVersion)},
+	{name: "gitea", group: "platform", folder: "gitea", module: gitea, cgo: true, tags: "sqlite sqlite_unlock_notify",
+		takes: "about 90 s on two cores", make: goBuild(gitea, giteaVersion)},
+	{name: "source-controller", group: "platform", folder: "source-controller", module: sourceController,
+		takes: "about 2 min on two cores", make: goBuild(sourceController, nil)},
+	{name: "kustomize-controller", group: "platform", folder: "kustomize-controller", module: kustomizeController,
+		takes: "about 1 min on two cores", make: goBuild(kustomizeController, nil)},
 	{name: "controller-gen", group: "generate", folder: "controller-gen", module: "sigs.k8s.io/controller-tools",
 		make: goBuild("sigs.k8s.io/controller-tools/cmd/controller-gen", nil)},
 	{name: "crd-ref-docs", group: "generate", folder: "crd-ref-docs", module: "github.com/elastic/crd-ref-docs",
@@ -63,6 +101,17 @@ var tools = []tool{
 	{name: "golangci-lint", group: "lint", folder: "golangci-lint", module: "github.com/golangci/golangci-lint/v2",
 		takes: "about 4 min on two cores", make: goBuild("github.com/golangci/golangci-lint/v2/cmd/golangci-lint", nil)},
 }
+
+// Modules of which both a program and files are wanted.
+const (
+	gitea               = "code.gitea.io/gitea"
+	sourceController    = "github.com/fluxcd/source-controller"
+	kustomizeController = "github.com/fluxcd/kustomize-controller"
+	cilium              = "github.com/cilium/cilium"
+)
+
+// own is the folder of the project's own go.mod, as seen from test/tools.
+const own = "../.."
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -82,7 +131,7 @@ func run(ctx context.Context, out io.Writer, names []string) error {
 	if err != nil {
 		return err
 	}
-	if err := prerequisites(); err != nil {
+	if err := prerequisites(ctx, wanted); err != nil {
 		return err
 	}
 	if slices.ContainsFunc(wanted, func(t tool) bool { return t.group == "node" && t.name != "coredns" }) {
@@ -132,12 +181,48 @@ func selected(names []string) ([]tool, error) {
 }
 
 // prerequisites fails before the first long build rather than after it.
-func prerequisites() error {
+func prerequisites(ctx context.Context, wanted []tool) error {
 	if _, err := os.Stat("test/tools"); err != nil {
 		return errors.New("run it in the root of the checkout: go run ./test/tools/build")
 	}
 	if _, err := exec.LookPath("git"); err != nil {
 		return errors.New("git is not on the PATH; the local platform serves and fetches repositories with it: install git 2.31 or later")
+	}
+	for _, t := range wanted {
+		_, stamp, err := t.state()
+		if err != nil {
+			return fmt.Errorf("cannot read the module of %s: %w", t.name, err)
+		}
+		if t.cgo && !t.current(stamp) {
+			return compiler(ctx, t)
+		}
+	}
+	return nil
+}
+
+// compiler tries whether Go finds a C compiler, and that one C's headers: on some
+// systems they are two packages.
+func compiler(ctx context.Context, t tool) error {
+	const install = "install one, such as gcc with the headers of C's library " +
+		"(Debian, Ubuntu: apt-get install gcc libc6-dev; Fedora: dnf install gcc; Alpine: apk add gcc musl-dev; macOS: xcode-select --install)"
+	named, err := goTool(ctx, t, "env", "CC")
+	if err != nil {
+		return err
+	}
+	words := strings.Fields(string(named))
+	if len(words) == 0 {
+		words = []string{"cc"}
+	}
+	if _, err := exec.LookPath(words[0]); err != nil {
+		return fmt.Errorf("%s is built with a C compiler, and %q is not on the PATH: %s", t.name, words[0], install)
+	}
+	cmd := exec.CommandContext(ctx, words[0], append(words[1:], "-x", "c", "-fsyntax-only", "-")...) //nolint:gosec // the compiler that Go would run
+	cmd.Stdin = strings.NewReader("#include <stdlib.h>\n")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		if ctx.Err() != nil {
+			return errors.New("interrupted")
+		}
+		return fmt.Errorf("%s is built with a C compiler, and %q does not compile: %s\n%s", t.name, words[0], install, bytes.TrimSpace(out))
 	}
 	return nil
 }
@@ -151,30 +236,44 @@ func ellipsis(takes string) string {
 
 // state is the tool's version and the stamp of what it would be built from.
 func (t tool) state() (version, stamp string, err error) {
-	folder := filepath.Join("test", "tools", t.folder)
 	h := sha256.New()
 	fmt.Fprintln(h, t.name, runtime.Version(), runtime.GOOS, runtime.GOARCH)
-	for _, name := range []string{"go.mod", "go.sum"} {
-		data, err := os.ReadFile(filepath.Join(folder, name))
-		if err != nil {
-			return "", "", err
-		}
-		h.Write(data)
-		if name == "go.mod" {
-			version = requiredVersion(data, t.module)
+	if t.tags != "" {
+		fmt.Fprintln(h, t.tags)
+	}
+	folders := []string{t.folder}
+	for _, c := range t.copies {
+		fmt.Fprintln(h, c)
+		if !slices.Contains(folders, c.folder) {
+			folders = append(folders, c.folder)
 		}
 	}
-	if version == "" {
-		return "", "", fmt.Errorf("%s/go.mod does not require %s", folder, t.module)
-	}
-	if t.besides != "" {
-		mod, err := os.ReadFile("go.mod")
-		if err != nil {
-			return "", "", err
+	for _, folder := range folders {
+		for _, name := range []string{"go.mod", "go.sum"} {
+			data, err := os.ReadFile(filepath.Join("test", "tools", folder, name))
+			if err != nil {
+				return "", "", err
+			}
+			h.Write(data)
 		}
-		fmt.Fprintln(h, t.besides, requiredVersion(mod, t.besides))
+	}
+	if version, err = versionIn(t.folder, t.module); err != nil {
+		return "", "", err
 	}
 	return version, hex.EncodeToString(h.Sum(nil)), nil
+}
+
+// versionIn is the version of a module that the module in a folder requires.
+func versionIn(folder, module string) (string, error) {
+	data, err := os.ReadFile(filepath.Join("test", "tools", folder, "go.mod"))
+	if err != nil {
+		return "", err
+	}
+	version := requiredVersion(data, module)
+	if version == "" {
+		return "", fmt.Errorf("test/tools/%s/go.mod does not require %s", folder, module)
+	}
+	return version, nil
 }
 
 // requiredVersion reads one version from a go.mod; running `go list` for it
@@ -229,7 +328,7 @@ func goBuild(pkg string, ldflags func(version string) string) func(context.Conte
 		if ldflags != nil {
 			flags += " " + ldflags(version)
 		}
-		_, err := goTool(ctx, t, "build", "-ldflags", flags, "-o", output, pkg)
+		_, err := goTool(ctx, t, "build", "-tags", t.tags, "-ldflags", flags, "-o", output, pkg)
 		return err
 	}
 }
@@ -250,57 +349,82 @@ func kubernetesVersion(version string) string {
 	return strings.Join(flags, " ")
 }
 
-// cilium is the module that the project's own code has Cilium's types from; the
-// CRD has to be of the same version.
-const cilium = "github.com/cilium/cilium"
+// giteaVersion links in what Gitea says that it is.
+func giteaVersion(version string) string {
+	return "-X main.Version=" + strings.TrimPrefix(version, "v")
+}
 
-// moduleCRDs copies the CRDs of what the platform works with out of its modules:
-// those of the Flux controllers, and of Cilium the one that Aether writes.
-func moduleCRDs(ctx context.Context, t tool, _, output string) error {
-	if err := os.MkdirAll(output, 0o755); err != nil {
-		return err
-	}
-	own := tool{folder: filepath.Join("..", "..")}
-	for _, from := range []struct {
-		tool
-		module, files, prefix string
-	}{
-		{t, "github.com/fluxcd/source-controller", "config/crd/bases/*.yaml", ""},
-		{t, "github.com/fluxcd/kustomize-controller", "config/crd/bases/*.yaml", ""},
-		{own, cilium, "pkg/k8s/apis/cilium.io/client/crds/v2/ciliumnetworkpolicies.yaml", "cilium.io_"},
-	} {
-		mod, err := os.ReadFile(filepath.Join("test", "tools", from.folder, "go.mod"))
+// copyFiles copies files out of modules, which go.sum verifies. They can be written
+// to, unlike those of the module cache, so that who owns bin/ can remove it.
+func copyFiles(ctx context.Context, t tool, _, output string) error {
+	for _, c := range t.copies {
+		dir, err := moduleDir(ctx, t, c)
 		if err != nil {
 			return err
 		}
-		// The version is named so that the modules these require are not asked for.
-		listed, err := goTool(ctx, from.tool, "mod", "download", "-json", from.module+"@"+requiredVersion(mod, from.module))
+		found, err := filepath.Glob(filepath.Join(dir, filepath.FromSlash(c.files)))
 		if err != nil {
 			return err
 		}
-		var downloaded struct{ Dir string }
-		if err := json.Unmarshal(listed, &downloaded); err != nil {
-			return fmt.Errorf("cannot read what `go mod download` says: %w", err)
+		if len(found) == 0 {
+			return fmt.Errorf("%s holds no %s", c.module, c.files)
 		}
-		files, err := fs.Glob(os.DirFS(downloaded.Dir), from.files)
-		if err != nil {
-			return err
-		}
-		if len(files) == 0 {
-			return fmt.Errorf("%s holds no CRDs at %s", from.module, from.files)
-		}
-		slices.Sort(files)
-		for _, name := range files {
-			data, err := os.ReadFile(filepath.Join(downloaded.Dir, name))
-			if err != nil {
-				return err
+		to := filepath.Join(output, filepath.FromSlash(c.to))
+		for _, from := range found {
+			info, err := os.Stat(from)
+			switch {
+			case err != nil:
+			case info.IsDir():
+				err = copyFolder(to, from)
+			default:
+				err = copyFile(filepath.Join(to, filepath.Base(from)), from)
 			}
-			if err := os.WriteFile(filepath.Join(output, from.prefix+filepath.Base(name)), data, 0o644); err != nil {
+			if err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+// moduleDir is where the module cache has a module. The version is named so that
+// the modules that this one requires are not asked for.
+func moduleDir(ctx context.Context, t tool, c copied) (string, error) {
+	version, err := versionIn(c.folder, c.module)
+	if err != nil {
+		return "", err
+	}
+	t.folder = c.folder
+	listed, err := goTool(ctx, t, "mod", "download", "-json", c.module+"@"+version)
+	if err != nil {
+		return "", err
+	}
+	var downloaded struct{ Dir string }
+	if err := json.Unmarshal(listed, &downloaded); err != nil {
+		return "", fmt.Errorf("cannot read what `go mod download` says: %w", err)
+	}
+	return downloaded.Dir, nil
+}
+
+func copyFolder(to, from string) error {
+	return filepath.WalkDir(from, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || !entry.Type().IsRegular() {
+			return err
+		}
+		relative, err := filepath.Rel(from, path)
+		if err != nil {
+			return err
+		}
+		return copyFile(filepath.Join(to, relative), path)
+	})
+}
+
+func copyFile(to, from string) error {
+	data, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	return errors.Join(os.MkdirAll(filepath.Dir(to), 0o755), os.WriteFile(to, data, 0o644))
 }
 
 // goTool runs the go command in the tool's module and returns its output.
@@ -311,7 +435,10 @@ func goTool(ctx context.Context, t tool, args ...string) ([]byte, error) {
 func goToolWith(ctx context.Context, t tool, env []string, args ...string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir = filepath.Join("test", "tools", t.folder)
-	cmd.Env = append(append(os.Environ(), "GOWORK=off"), env...)
+	cmd.Env = append(os.Environ(), "GOWORK=off")
+	if t.cgo {
+		cmd.Env = append(cmd.Env, "CGO_ENABLED=1")
+	}
 	var out, problems bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &problems
 	if err := cmd.Run(); err != nil {

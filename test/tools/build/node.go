@@ -35,12 +35,12 @@ var nodeTools = []tool{
 		make: goBuildWith("github.com/containernetworking/plugins/plugins/main/loopback", "", false)},
 	{name: "coredns", folder: "coredns", module: "github.com/coredns/coredns",
 		takes: "about 2 min on two cores", make: goBuildWith(".", "", false)},
-	{name: "cilium-bpf", folder: "cilium", module: "github.com/cilium/cilium", make: ciliumSources},
-	{name: "cilium-agent", folder: "cilium", module: "github.com/cilium/cilium",
+	{name: "cilium-bpf", folder: "cilium", module: cilium, make: ciliumSources},
+	{name: "cilium-agent", folder: "cilium", module: cilium,
 		takes: "about 5 min on two cores", make: goBuildWith("github.com/cilium/cilium/daemon", "", false)},
-	{name: "cilium-operator", folder: "cilium", module: "github.com/cilium/cilium",
+	{name: "cilium-operator", folder: "cilium", module: cilium,
 		takes: "about 1 min on two cores", make: goBuildWith("github.com/cilium/cilium/operator", "ipam_provider_operator", false)},
-	{name: "cilium-cni", folder: "cilium", module: "github.com/cilium/cilium",
+	{name: "cilium-cni", folder: "cilium", module: cilium,
 		make: goBuildWith("github.com/cilium/cilium/plugins/cilium-cni", "", false)},
 }
 
