@@ -47,6 +47,9 @@ func (p *Platform) Status(ctx context.Context) []Status {
 	return all
 }
 
+// ownModule begins the paths of this repository's own programs.
+const ownModule = "github.com/aetherplatform/aether/"
+
 // version is that of the module that a program was built from; empty where it is
 // this repository's own.
 func (p *Process) version() string {
@@ -54,10 +57,8 @@ func (p *Process) version() string {
 	if err != nil {
 		return ""
 	}
-	for _, module := range built.Deps {
-		if built.Path == module.Path || strings.HasPrefix(built.Path, module.Path+"/") {
-			return module.Version
-		}
+	if strings.HasPrefix(built.Path, ownModule) {
+		return ""
 	}
-	return ""
+	return built.Main.Version
 }

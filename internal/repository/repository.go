@@ -44,11 +44,11 @@ func Open(path string) (*Repository, error) {
 	if err != nil {
 		return nil, err
 	}
-	repo, err := git.PlainOpenWithOptions(absolute, &git.PlainOpenOptions{DetectDotGit: true, EnableDotGitCommonDir: true})
+	// A bare repository has no .git to be found by, and may lie in the working tree
+	// of another, which the search would find instead.
+	repo, err := git.PlainOpenWithOptions(absolute, &git.PlainOpenOptions{DetectDotGit: !isBare(absolute), EnableDotGitCommonDir: true})
 	if errors.Is(err, git.ErrRepositoryNotExists) {
-		if repo, err = openBare(absolute); err != nil {
-			return nil, fmt.Errorf("%q is in no Git repository; name a directory that is", path)
-		}
+		return nil, fmt.Errorf("%q is in no Git repository; name a directory that is", path)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot open the Git repository at %q: %w", path, err)
@@ -71,8 +71,15 @@ func Open(path string) (*Repository, error) {
 	return r, nil
 }
 
-// openBare opens a bare repository, which has no .git to be found by.
-func openBare(path string) (*git.Repository, error) { return git.PlainOpen(path) }
+// isBare says whether a directory is what Git takes for a repository itself.
+func isBare(path string) bool {
+	for _, name := range []string{"HEAD", "objects", "config"} {
+		if _, err := os.Stat(filepath.Join(path, name)); err != nil {
+			return false
+		}
+	}
+	return true
+}
 
 // Close lets go of the files of the object database.
 func (r *Repository) Close() error {

@@ -204,3 +204,16 @@ func TestABareRepositoryHasNoWorkingTree(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// Caches of reviews are bare repositories, and may be kept inside a checkout.
+func TestABareRepositoryInsideAWorkingTreeIsFound(t *testing.T) {
+	outer, bare := gittest.New(t), gittest.NewBare(t)
+	commit := bare.Commit("main", gittest.Files{"tenants/acme/tenant.yaml": "a"})
+	inside := filepath.Join(outer.Dir, "cache.git")
+	if err := os.Rename(bare.Dir, inside); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := open(t, inside).Resolve(commit); err != nil || got != commit {
+		t.Errorf("got %q, %v; want %s", got, err, commit)
+	}
+}
