@@ -251,7 +251,7 @@ func (p *Platform) furnish(dir machine.Dir, name string) error {
 		if err != nil {
 			return err
 		}
-		if err := os.WriteFile(filepath.Join(etc, to), data, 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(etc, to), data, 0o600); err != nil { //nolint:gosec // names of the list above
 			return err
 		}
 	}

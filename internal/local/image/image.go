@@ -132,7 +132,7 @@ func pack(dir, file string) (err error) {
 		if err != nil {
 			return err
 		}
-		data, err := os.ReadFile(at)
+		data, err := os.ReadFile(at) //nolint:gosec // of a folder that was just written by this program
 		if err != nil {
 			return err
 		}

@@ -124,7 +124,7 @@ func inherit(from, to, name string) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(to, name), data, 0o600)
+	return os.WriteFile(filepath.Join(to, name), data, 0o600) //nolint:gosec // below the cgroup that was just made
 }
 
 // unifiedRoot is where the hierarchy of a folder is mounted.

@@ -143,7 +143,7 @@ func mountCgroups() error {
 			options = "none," + fields[1]
 		}
 		at := filepath.Join(Cgroups, name)
-		if err := os.Mkdir(at, 0o700); err != nil {
+		if err := os.Mkdir(at, 0o700); err != nil { //nolint:gosec // named as the kernel lists them
 			return err
 		}
 		if err := unix.Mount("cgroup", at, kind, safe, options); err != nil {
@@ -180,7 +180,7 @@ func mountUnified() error {
 		return err
 	}
 	all := "+" + strings.Join(strings.Fields(string(controllers)), " +")
-	return os.WriteFile(filepath.Join(Cgroups, "cgroup.subtree_control"), []byte(all), 0o600)
+	return os.WriteFile(filepath.Join(Cgroups, "cgroup.subtree_control"), []byte(all), 0o600) //nolint:gosec // the kernel takes the names that it gave
 }
 
 // settings that kubelet wants the kernel to have, and would change for the whole

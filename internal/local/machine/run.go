@@ -67,20 +67,21 @@ func (m Machine) run(ctx context.Context, g group) error {
 	if first == nil {
 		return err
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- first.Wait() }()
+	var end error
+	ended := make(chan struct{})
+	go func() { end = first.Wait(); close(ended) }()
 	if err == nil {
 		err = m.open(ctx, first.Process.Pid)
 	}
 	if err == nil {
 		select {
 		case <-ctx.Done():
-		case err = <-ended:
-			return fmt.Errorf("its first process ended: %w", err)
+		case <-ended:
+			return fmt.Errorf("its first process ended: %w", end)
 		}
 	}
 	_ = first.Process.Kill()
-	_ = <-ended // and with it every other process of the machine
+	<-ended // and with it every other process of the machine
 	return err
 }
 

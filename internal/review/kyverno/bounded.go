@@ -61,7 +61,7 @@ func (b *bounded) run(ctx context.Context, judge func(context.Context) []policy.
 		panicked bool
 	}
 	done := make(chan outcome, 1)
-	start := time.Now() // of the process: no result depends on it but that there is none
+	start := time.Now() //nolint:forbidigo // of the process: no result depends on it but that there is none
 	go func() {
 		out := outcome{panicked: true}
 		defer func() {

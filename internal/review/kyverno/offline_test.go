@@ -174,7 +174,7 @@ func TestAPolicyThatBreaksOffIsGivenUp(t *testing.T) {
 	}
 	b = newBounded()
 	b.forAll = 0
-	b.run(context.Background(), func(context.Context) []policy.Verdict { time.Sleep(time.Microsecond); return nil })
+	b.run(context.Background(), func(context.Context) []policy.Verdict { <-time.After(time.Microsecond); return nil })
 	if got := ask(b, func(context.Context) []policy.Verdict { return nil }); got != tooLong {
 		t.Errorf("when the time is used up: %q, want %q", got, tooLong)
 	}
