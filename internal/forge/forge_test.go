@@ -301,6 +301,25 @@ func TestAJobsTokenFindsItsCommentToo(t *testing.T) {
 	}
 }
 
+func TestATokenThatLacksAScopeIsNotTakenForAJobs(t *testing.T) {
+	// Gitea's words, of a token with write:repository and write:issue.
+	const refusal = `{"message":"token does not have at least one of required scope(s), required=[read:user], token scope=write:issue,write:repository"}`
+	f := &fake{T: t, kind: Gitea, notes: []note{{1, "aether", marker + " old"}}, refuse: func(w http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Path != "/api/v1/user" {
+			return false
+		}
+		http.Error(w, refusal, http.StatusForbidden)
+		return true
+	}}
+	_, err := f.open().UpsertComment(t.Context(), 7, marker, marker+" new")
+	if want := "give it the scopes read:user"; err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("got %v, want %q", err, want)
+	}
+	if len(f.notes) != 1 {
+		t.Errorf("the comments are %+v: one more was made", f.notes)
+	}
+}
+
 func TestAStatusFitsTheForge(t *testing.T) {
 	each(t, func(t *testing.T, f *fake) {
 		err := f.open().SetStatus(t.Context(), sha, Status{State: Failure, Description: "two\nlines\x00 " + strings.Repeat("é", 400), Link: "https://x"})

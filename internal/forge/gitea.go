@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"sync"
 
 	"code.gitea.io/sdk/gitea"
@@ -27,6 +28,8 @@ const (
 	giteaPage        = 50
 	// giteaActions is the user of the token that a job of Gitea Actions is given.
 	giteaActions = "gitea-actions"
+	// giteaScope is in a refusal that a scope would change.
+	giteaScope = "required scope"
 )
 
 func (g *giteaForge) CommentLimit() int { return giteaComment }
@@ -109,10 +112,12 @@ func (g *giteaForge) self(ctx context.Context) (string, error) {
 	return g.user, nil
 }
 
-// mayNotAsk is whether the token is a CI job's, which has no user to ask for.
+// mayNotAsk is whether the token is a CI job's, which has no user to ask for. One
+// that lacks a scope has a user, whose comment would not be found again under
+// another's name: every review would make one more.
 func mayNotAsk(err error) bool {
 	var e *Error
-	return errors.As(err, &e) && (e.Status == http.StatusForbidden && !e.Limited || e.Status == http.StatusNotFound)
+	return errors.As(err, &e) && !strings.Contains(e.Message, giteaScope) && (e.Status == http.StatusForbidden && !e.Limited || e.Status == http.StatusNotFound)
 }
 
 func (g *giteaForge) page(ctx context.Context, n, page int) ([]comment, int, error) {

@@ -5,8 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-
-	"golang.org/x/sync/errgroup"
+	"sync"
 
 	"github.com/aetherplatform/aether/api/v1alpha1"
 )
@@ -25,22 +24,21 @@ func (p *Platform) launchAll(ctx context.Context, processes ...*Process) error {
 	p.mu.Lock()
 	p.Processes = append(p.Processes, processes...)
 	p.mu.Unlock()
-	all, ctx := errgroup.WithContext(ctx)
+	ctx, cancel := context.WithCancel(ctx)
+	var all sync.WaitGroup
+	defer all.Wait()
+	defer cancel()
 	ready := make([]chan error, len(processes))
 	for i, process := range processes {
 		ready[i] = make(chan error, 1)
-		all.Go(func() error {
-			err := p.launch(ctx, process)
-			ready[i] <- err
-			return err
-		})
+		all.Go(func() { ready[i] <- p.launch(ctx, process) })
 	}
 	for i, process := range processes {
-		if p.step(process.Name, func() error { return <-ready[i] }) != nil {
-			break
+		if err := p.step(process.Name, func() error { return <-ready[i] }); err != nil {
+			return err
 		}
 	}
-	return all.Wait() // the first that failed, which may have ended others' wait
+	return nil
 }
 
 // sourceController is Flux's, which fetches repositories.

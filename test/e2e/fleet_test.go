@@ -49,6 +49,7 @@ metadata:
 spec:
   owners:
   - {kind: Group, name: %s-admins, role: admin}
+  namespaces: {max: 50}
 `, t, t)
 		files[t+"/namespaces/web.yaml"] = namespaceYAML(t, t+"-web")
 	}

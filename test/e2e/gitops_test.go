@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"code.gitea.io/sdk/gitea"
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	fluxmeta "github.com/fluxcd/pkg/apis/meta"
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
@@ -93,7 +92,7 @@ func (w *world) application(owner, name string) *application {
 		func() error { return admin.EnsureUser(w.Context(), user.Name, user.Password) },
 		func() error { return admin.Share(w.Context(), owner, name, user.Name, "write") },
 		func() error {
-			a.token, err = user.Token(w.Context(), name, string(gitea.AccessTokenScopeRepo))
+			a.token, err = user.Token(w.Context(), name, "write:repository")
 			return err
 		},
 	} {

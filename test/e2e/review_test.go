@@ -157,7 +157,7 @@ func (f *forge) merge(number int64) bool {
 func (f *forge) review(number int64) (int, string) {
 	f.Helper()
 	cmd := exec.CommandContext(f.Context(), filepath.Join(testenv.Root(), "bin", "aether"), "review",
-		"--forge", "gitea", "--url", f.url, "--repo", fleetOwner+"/"+fleetRepository, "--pr", strconv.FormatInt(number, 10))
+		"--forge", "gitea", "--url", f.url, "--repo", fleetOwner+"/"+fleetRepository, "--pr", strconv.FormatInt(number, 10), "--user", "aether-review")
 	cmd.Env = append(os.Environ(), "AETHER_FORGE_TOKEN="+f.token, "XDG_CACHE_HOME="+f.TempDir())
 	out, err := cmd.CombinedOutput()
 	if strings.Contains(string(out), f.token) {
@@ -181,6 +181,9 @@ func (f *forge) comment(number int64) *gitea.Comment {
 		f.Fatal(err)
 	}
 	if len(all) != 1 {
+		for _, c := range all {
+			f.Logf("%s, %s: %.200s", c.Poster.UserName, c.Created, c.Body)
+		}
 		f.Fatalf("there are %d comments, want 1", len(all))
 	}
 	return all[0]
