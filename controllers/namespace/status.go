@@ -156,8 +156,8 @@ func (r *Reconciler) write(ctx context.Context, s *scope, outcome error) error {
 
 // writeStatus replaces the whole status of the very object that was read, and
 // returns the version that the object has since; "" when it is gone. It is a JSON
-// patch, for which an API server takes half of what a server-side apply costs, and
-// nobody else has a part in the status.
+// patch, which costs an API server less than a server-side apply, and nobody else
+// has a part in the status.
 func writeStatus(ctx context.Context, c client.Client, o client.Object, status any) (string, error) {
 	body, err := json.Marshal([]map[string]any{
 		{"op": "test", "path": "/metadata/uid", "value": o.GetUID()},
