@@ -25,19 +25,30 @@ type TenantReconciler struct {
 	now func() time.Time
 
 	mu sync.Mutex
-	// began is since when a write is put off, by tenant.
-	began map[string]time.Time
+	// paces are those of tenants whose namespaces are on their way to Ready.
+	paces map[string]*pace
 }
 
-// pace is how often a tenant's status is written while its namespaces are on
-// their way to Ready: ten of them are no reason for ten writes.
-const pace = 10 * time.Second
+// pace is when a tenant's status may be written next while its namespaces are on
+// their way to Ready: ten of them are no reason for ten writes, and the longer it
+// takes, the less often it has to be said.
+type pace struct {
+	from time.Time
+	wait time.Duration
+}
+
+// Bounds of a pace: what a status says is never older than the longest.
+const (
+	shortestPace = 10 * time.Second
+	longestPace  = 40 * time.Second
+)
 
 // Reconcile sums up one tenant.
 func (r *TenantReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	t := &v1alpha1.Tenant{}
 	if err := r.Get(ctx, req.NamespacedName, t); err != nil {
 		if apierrors.IsNotFound(err) {
+			r.hurry(req.Name, false)
 			forgetTenant(req.Name)
 			return ctrl.Result{}, nil
 		}
@@ -78,22 +89,27 @@ func (r *TenantReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctr
 	return ctrl.Result{}, err
 }
 
-// hurry is how long a write of the status has to wait: not at all, unless another
-// soon follows.
+// hurry is how long a write of the status has to wait: not at all once the tenant
+// is at rest, unless another soon follows while it is not.
 func (r *TenantReconciler) hurry(tenant string, working bool) time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.began == nil {
-		r.began = map[string]time.Time{}
+	if !working {
+		delete(r.paces, tenant)
+		return 0
 	}
-	now := r.now()
-	if _, ok := r.began[tenant]; !ok && working {
-		r.began[tenant] = now
+	if r.paces == nil {
+		r.paces = map[string]*pace{}
 	}
-	if left := pace - now.Sub(r.began[tenant]); working && left > 0 {
+	now, p := r.now(), r.paces[tenant]
+	if p == nil {
+		p = &pace{now, shortestPace}
+		r.paces[tenant] = p
+	}
+	if left := p.wait - now.Sub(p.from); left > 0 {
 		return left
 	}
-	delete(r.began, tenant)
+	p.from, p.wait = now, min(2*p.wait, longestPace)
 	return 0
 }
 

@@ -302,7 +302,6 @@ func (r *Reconciler) onTenant() handler.TypedEventHandler[*v1alpha1.Tenant, reco
 // onTenant wakes a tenant that changed, and those whose prefix meets its own.
 func (r *TenantReconciler) onTenant() handler.TypedEventHandler[*v1alpha1.Tenant, reconcile.Request] {
 	wake := func(ctx context.Context, q queue, versions ...*v1alpha1.Tenant) {
-		q.Add(request(versions[0].Name))
 		for _, t := range overlapping(ctx, r, versions) {
 			q.Add(request(t))
 		}
@@ -313,14 +312,18 @@ func (r *TenantReconciler) onTenant() handler.TypedEventHandler[*v1alpha1.Tenant
 				q.Add(request(e.Object.Name))
 				return
 			}
+			// Its namespaces come with it: it is summed up together with them.
+			q.AddAfter(request(e.Object.Name), lull)
 			wake(ctx, q, e.Object)
 		},
 		UpdateFunc: func(ctx context.Context, e event.TypedUpdateEvent[*v1alpha1.Tenant], q queue) {
 			if e.ObjectOld.Generation != e.ObjectNew.Generation {
+				q.Add(request(e.ObjectNew.Name))
 				wake(ctx, q, e.ObjectOld, e.ObjectNew)
 			}
 		},
 		DeleteFunc: func(ctx context.Context, e event.TypedDeleteEvent[*v1alpha1.Tenant], q queue) {
+			q.Add(request(e.Object.Name))
 			wake(ctx, q, e.Object)
 		},
 	}

@@ -24,11 +24,12 @@ import (
 )
 
 type options struct {
-	root   string
-	first  int
-	sizes  []int
-	pushes int
-	idle   time.Duration
+	root     string
+	first    int
+	sizes    []int
+	pushes   int
+	idle     time.Duration
+	profiles string
 }
 
 func main() {
@@ -37,8 +38,9 @@ func main() {
 	flag.StringVar(&o.root, "root", ".", "the checkout, with its bin/")
 	flag.IntVar(&o.first, "first", 1000, "namespaces of the first apply; 0 leaves it out")
 	flag.StringVar(&sizes, "sizes", "10,1000,10000", "numbers of namespaces to push at, rising")
-	flag.IntVar(&o.pushes, "pushes", 30, "pushes at each size")
+	flag.IntVar(&o.pushes, "pushes", 30, "pushes at each size; 0 leaves them out")
 	flag.DurationVar(&o.idle, "idle", time.Minute, "how long the idle operator is watched at each size")
+	flag.StringVar(&o.profiles, "profiles", "", "folder for CPU profiles of the API server and the operator during the first apply")
 	flag.Parse()
 	for size := range strings.SplitSeq(sizes, ",") {
 		n, err := strconv.Atoi(size)
@@ -60,10 +62,18 @@ func main() {
 
 // run measures the first apply on one platform, and pushes on another.
 func run(ctx context.Context, o options) error {
+	if o.profiles != "" {
+		if err := os.MkdirAll(o.profiles, 0o700); err != nil {
+			return err
+		}
+	}
 	if o.first > 0 {
 		if err := onPlatform(ctx, o, func(s *stage) error { return firstApply(ctx, s, o.first) }); err != nil {
 			return err
 		}
+	}
+	if o.pushes == 0 {
+		return nil
 	}
 	return onPlatform(ctx, o, func(s *stage) error {
 		for _, size := range o.sizes {
@@ -82,6 +92,7 @@ func run(ctx context.Context, o options) error {
 type stage struct {
 	*local.Platform
 	*checkout
+	profiles string
 }
 
 // onPlatform starts a platform whose fleet holds one profile and no tenant, and
@@ -112,7 +123,7 @@ func onPlatform(ctx context.Context, o options, measure func(*stage) error) (err
 	if err != nil {
 		return err
 	}
-	return measure(&stage{Platform: p, checkout: c})
+	return measure(&stage{Platform: p, checkout: c, profiles: o.profiles})
 }
 
 // percentile of durations, by nearest rank.

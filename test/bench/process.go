@@ -39,6 +39,10 @@ func used(p *local.Platform, name string) (usage, error) {
 	if err != nil {
 		return usage{}, err
 	}
+	return usedBy(pid)
+}
+
+func usedBy(pid int) (usage, error) {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return usage{}, err
