@@ -212,9 +212,9 @@ func TestADayOfALocalPlatform(t *testing.T) {
 	if code := p.runs(c); code != 0 || strings.Count(c.stdout.String(), " healthy ") != processes {
 		t.Errorf("status ended with %d:\n%s", code, &c.stdout)
 	}
-	for _, real := range []string{"etcd", "kube-apiserver", "gitea", "source-controller", "kustomize-controller"} {
-		if !regexp.MustCompile(`(?m)^` + real + ` .* healthy +v[0-9]+\.[0-9]+\.[0-9]+ `).MatchString(c.stdout.String()) {
-			t.Errorf("status does not say which version of %s runs:\n%s", real, &c.stdout)
+	for _, name := range []string{"etcd", "kube-apiserver", "gitea", "source-controller", "kustomize-controller"} {
+		if !regexp.MustCompile(`(?m)^` + name + ` .* healthy +v[0-9]+\.[0-9]+\.[0-9]+ `).MatchString(c.stdout.String()) {
+			t.Errorf("status does not say which version of %s runs:\n%s", name, &c.stdout)
 		}
 	}
 
