@@ -480,10 +480,18 @@ func prose(s string) string {
 		}
 	}
 	for word := range strings.SplitSeq(inert(s, maxMessage), " ") {
-		if plain(word) {
+		name := strings.TrimRight(word, punctuation)
+		switch {
+		case plain(word), word == "→":
 			flush()
 			out = append(out, word)
-		} else if word != "" {
+		case name != "":
+			odd = append(odd, name)
+			if name != word { // the sentence's, not the name's
+				flush()
+				out[len(out)-1] += word[len(name):]
+			}
+		case word != "":
 			odd = append(odd, word)
 		}
 	}
@@ -495,7 +503,7 @@ func prose(s string) string {
 // short number, and punctuation at the end. Seven characters of hexadecimal may be
 // a commit.
 func plain(word string) bool {
-	word = strings.TrimRight(word, ",;:")
+	word = strings.TrimRight(word, punctuation)
 	if len(word) > 1 && isLetter(word[len(word)-2]) {
 		word = strings.TrimSuffix(word, ".")
 	}
@@ -521,6 +529,9 @@ func plain(word string) bool {
 	}
 	return hex < len(word) || len(word) < 7
 }
+
+// punctuation ends a word and is no part of it.
+const punctuation = ",;:"
 
 func isLetter(c byte) bool { return c|0x20 >= 'a' && c|0x20 <= 'z' }
 
