@@ -3,7 +3,6 @@ package local
 import (
 	"context"
 	"debug/buildinfo"
-	"strings"
 	"sync"
 )
 
@@ -48,16 +47,11 @@ func (p *Platform) Status(ctx context.Context) []Status {
 }
 
 // version is that of the module that a program was built from; empty where it is
-// this repository's own.
+// this repository's own, and as it is on disk.
 func (p *Process) version() string {
 	built, err := buildinfo.ReadFile(p.Path)
-	if err != nil {
+	if err != nil || built.Main.Version == "(devel)" {
 		return ""
 	}
-	for _, module := range built.Deps {
-		if built.Path == module.Path || strings.HasPrefix(built.Path, module.Path+"/") {
-			return module.Version
-		}
-	}
-	return ""
+	return built.Main.Version
 }

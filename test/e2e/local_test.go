@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"syscall"
@@ -210,6 +211,11 @@ func TestADayOfALocalPlatform(t *testing.T) {
 	c = p.aether("status")
 	if code := p.runs(c); code != 0 || strings.Count(c.stdout.String(), " healthy ") != processes {
 		t.Errorf("status ended with %d:\n%s", code, &c.stdout)
+	}
+	for _, real := range []string{"etcd", "kube-apiserver", "gitea", "source-controller", "kustomize-controller"} {
+		if !regexp.MustCompile(`(?m)^` + real + ` .* healthy +v[0-9]+\.[0-9]+\.[0-9]+ `).MatchString(c.stdout.String()) {
+			t.Errorf("status does not say which version of %s runs:\n%s", real, &c.stdout)
+		}
 	}
 
 	c = p.aether("push")
