@@ -29,7 +29,7 @@ const (
 // Files below Options.Dir/pki with what the forge and its clients share.
 const (
 	adminLogin  = "forge-admin.json"
-	fluxToken   = "forge-flux-token"
+	fluxToken   = "forge-flux-token" //nolint:gosec // the name of a file
 	reviewToken = "forge-review-token"
 	hookSecret  = "hook-secret"
 )

@@ -37,7 +37,7 @@ func (p *Platform) openSample(ctx context.Context) error {
 	}
 	web, err := os.ReadFile(filepath.Join(p.Fleet, filepath.FromSlash(sampleChanged)))
 	if err != nil || strings.Count(string(web), sampleOld) != 1 {
-		return nil //nolint:nilerr // another fleet, or an example that someone is trying things in
+		return nil // another fleet, or an example that someone is trying things in
 	}
 	if _, err := os.Stat(filepath.Join(p.Fleet, filepath.FromSlash(sampleAdded))); !errors.Is(err, os.ErrNotExist) {
 		return err

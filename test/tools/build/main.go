@@ -200,7 +200,7 @@ func compiler(ctx context.Context, t tool) error {
 	if _, err := exec.LookPath(words[0]); err != nil {
 		return fmt.Errorf("%s is built with a C compiler, and %q is not on the PATH: %s", t.name, words[0], install)
 	}
-	cmd := exec.CommandContext(ctx, words[0], append(words[1:], "-x", "c", "-fsyntax-only", "-")...) //nolint:gosec // the compiler that Go would run
+	cmd := exec.CommandContext(ctx, words[0], append(words[1:], "-x", "c", "-fsyntax-only", "-")...)
 	cmd.Stdin = strings.NewReader("#include <stdlib.h>\n")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		if ctx.Err() != nil {
