@@ -103,19 +103,22 @@ func (p *place) runs(c *command) int {
 }
 
 // nothingIsLeft checks that no process of the platform runs, by the folder that is
-// on each one's command line, and that the folder is gone.
+// on each one's command line or in its environment, and that the folder is gone.
 func (p *place) nothingIsLeft() {
 	p.Helper()
 	if _, err := os.Stat(p.dir); !errors.Is(err, os.ErrNotExist) {
 		p.Errorf("%s is still there (%v)", p.dir, err)
 	}
-	lines, err := filepath.Glob("/proc/[0-9]*/cmdline")
-	if err != nil {
-		p.Fatal(err)
-	}
-	for _, line := range lines {
-		if data, err := os.ReadFile(line); err == nil && strings.Contains(string(data), p.dir) {
-			p.Errorf("still running: %s", strings.ReplaceAll(string(data), "\x00", " "))
+	for _, what := range []string{"cmdline", "environ"} {
+		files, err := filepath.Glob("/proc/[0-9]*/" + what)
+		if err != nil {
+			p.Fatal(err)
+		}
+		for _, file := range files {
+			if data, err := os.ReadFile(file); err == nil && strings.Contains(string(data), p.dir) {
+				line, _ := os.ReadFile(filepath.Join(filepath.Dir(file), "cmdline"))
+				p.Errorf("still running: %s", strings.ReplaceAll(string(line), "\x00", " "))
+			}
 		}
 	}
 }
