@@ -8,6 +8,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -193,9 +194,9 @@ func (r *Reconciler) put(ctx context.Context, s *scope, o *object) error {
 // takes half of what a server-side apply of a custom resource costs. Our fields
 // are then owned by an update: repair takes away those that Git drops later.
 func (r *Reconciler) send(ctx context.Context, o *object, s *scope, opts ...client.ApplyOption) (*unstructured.Unstructured, error) {
-	live := s.world[o.key]
+	live, rehearsing := s.world[o.key], len(opts) > 0
 	u := o.config(s.artifact.Revision, live)
-	if live == nil && len(opts) == 0 {
+	if live == nil && !rehearsing {
 		err := r.Create(ctx, u, client.FieldOwner(v1alpha1.FieldOwnerSource))
 		switch {
 		case err == nil:
@@ -206,10 +207,34 @@ func (r *Reconciler) send(ctx context.Context, o *object, s *scope, opts ...clie
 		u = o.config(s.artifact.Revision, nil) // the informer was late
 	}
 	opts = append(opts, client.FieldOwner(v1alpha1.FieldOwnerSource), client.ForceOwnership)
-	if err := r.Apply(ctx, client.ApplyConfigurationFromUnstructured(u), opts...); err != nil {
+	err := r.Apply(ctx, client.ApplyConfigurationFromUnstructured(u), opts...)
+	if apierrors.IsInvalid(err) && live != nil {
+		// Where the last field of a part goes, an API server of 1.36.3 makes the part
+		// null, and then finds that invalid. What goes is taken away first.
+		if rehearsing {
+			err = r.takeAway(ctx, o, live, u.GroupVersionKind(), client.DryRunAll)
+		} else if r.takeAway(ctx, o, live, u.GroupVersionKind()) == nil {
+			u = o.config(s.artifact.Revision, live)
+			err = r.Apply(ctx, client.ApplyConfigurationFromUnstructured(u), opts...)
+		}
+	}
+	if err != nil {
 		return nil, fmt.Errorf("cannot apply %s %s: %w", o.kind, o.name, err)
 	}
 	return u, nil
+}
+
+// takeAway makes the spec of a live object what is wanted, by a patch.
+func (r *Reconciler) takeAway(ctx context.Context, o *object, live client.Object, kind schema.GroupVersionKind, opts ...client.PatchOption) error {
+	patch, err := o.repair(live)
+	if err != nil {
+		return err
+	}
+	u := &unstructured.Unstructured{}
+	u.SetGroupVersionKind(kind)
+	u.SetName(o.name)
+	opts = append(opts, client.FieldOwner(v1alpha1.FieldOwnerSource))
+	return r.Patch(ctx, u, client.RawPatch(types.JSONPatchType, patch), opts...)
 }
 
 // restore puts back the objects of dirty units that the render has no say in:
