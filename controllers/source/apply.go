@@ -190,9 +190,9 @@ func (r *Reconciler) put(ctx context.Context, s *scope, o *object) error {
 	return nil
 }
 
-// send creates or applies an object. Creating is a POST, for which an API server
-// takes half of what a server-side apply of a custom resource costs. Our fields
-// are then owned by an update: repair takes away those that Git drops later.
+// send creates or applies an object. Creating is a POST, which costs an API server
+// less than a server-side apply of a custom resource. Our fields are then owned by
+// an update: repair takes away those that Git drops later.
 func (r *Reconciler) send(ctx context.Context, o *object, s *scope, opts ...client.ApplyOption) (*unstructured.Unstructured, error) {
 	live, rehearsing := s.world[o.key], len(opts) > 0
 	u := o.config(s.artifact.Revision, live)

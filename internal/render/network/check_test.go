@@ -190,7 +190,7 @@ func FuzzTheAgentTakesWhatIsTaken(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		var object map[string]any
 		if json.Unmarshal([]byte(text), &object) != nil || object == nil {
-			t.Skip()
+			return // no object, so nothing is said of it
 		}
 		object["apiVersion"], object["kind"] = APIVersion, Kind
 		object["metadata"] = map[string]any{"name": "rules", "namespace": "acme-web"}
