@@ -136,10 +136,16 @@ func labelSelector(kind schema.GroupKind) string {
 	return v1alpha1.LabelManagedBy + "=" + v1alpha1.ManagedBy
 }
 
-// failed remembers why a kind that was never listed cannot be.
+// failed remembers why a kind that was never listed cannot be. One that was
+// listed and is not found any more is looked for anew: its CRD went, and an API
+// server that still answered for a moment after it has been believed.
 func (o *Observer) failed(k *kind, err error) {
 	o.mu.Lock()
 	synced := k.state == Synced
+	if synced && apierrors.IsNotFound(err) && k.stop != nil {
+		k.stop()
+		k.stop = nil
+	}
 	o.mu.Unlock()
 	switch {
 	case err == nil || synced:

@@ -14,6 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -218,18 +219,41 @@ func TestAListForgetsWhatItDoesNotName(t *testing.T) {
 	}
 }
 
+// The CRD's event can come before the API server stops to serve its kind: then
+// the list that follows it works, and only the next one says that the kind went.
+func TestAKindThatIsNotFoundAnyMoreIsLookedForAnew(t *testing.T) {
+	o, _ := testObserver()
+	k := newKind(cilium)
+	o.kinds[cilium.GroupKind()] = k
+	stopped := 0
+	k.state, k.stop = Synced, func() { stopped++ }
+
+	o.failed(k, apierrors.NewServiceUnavailable("starting"))
+	if stopped != 0 || k.state != Synced {
+		t.Errorf("after an API server that is away: stopped %d times, state %v", stopped, k.state)
+	}
+	gone := apierrors.NewNotFound(schema.GroupResource{Group: cilium.Group, Resource: "ciliumnetworkpolicies"}, "")
+	o.failed(k, gone)
+	o.failed(k, gone)
+	if stopped != 1 {
+		t.Errorf("the watch of a kind that went was stopped %d times, want 1", stopped)
+	}
+}
+
 func TestKindsComeAndGoWithTheirDefinitions(t *testing.T) {
 	o, woken := observer(t)
-	testenv.Eventually(t, func(context.Context) error {
+	// Like every caller: it asks again whenever it was woken.
+	notServed := func(context.Context) error {
+		woken.of("waits")
 		if state, err := o.Watch(cilium, "waits"); state != NotServed {
 			return fmt.Errorf("state %v: %w", state, err)
 		}
 		return nil
-	})
+	}
+	testenv.Eventually(t, notServed)
 	if state, err := o.Watch(cilium, "waits"); err != nil {
 		t.Fatalf("Watch = %v, %v", state, err)
 	}
-	woken.of("waits")
 
 	crd := &apiextensionsv1.CustomResourceDefinition{}
 	data, err := os.ReadFile(filepath.Join(testenv.Root(), "bin", "crds", "ciliumnetworkpolicies.yaml"))
@@ -246,13 +270,12 @@ func TestKindsComeAndGoWithTheirDefinitions(t *testing.T) {
 		})
 		synced(t, o, cilium, "waits")
 		must(t, env.Client.Delete(t.Context(), fresh))
-		testenv.Eventually(t, func(context.Context) error {
-			if state, err := o.Watch(cilium, "waits"); state != NotServed {
-				return fmt.Errorf("state %v: %w", state, err)
+		testenv.Eventually(t, func(ctx context.Context) error {
+			if err := testenv.Gone(env.Client.Get(ctx, client.ObjectKeyFromObject(fresh), fresh)); err != nil {
+				return err
 			}
-			return testenv.Gone(env.Client.Get(t.Context(), client.ObjectKeyFromObject(fresh), fresh))
+			return notServed(ctx)
 		})
-		woken.of("waits")
 	}
 }
 
