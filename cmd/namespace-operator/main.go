@@ -34,6 +34,7 @@ type options struct {
 	metricsAddr, probesAddr string
 	pprof                   bool
 	concurrency             int
+	memoryTarget            quantity
 	logLevel, logFormat     string
 }
 
@@ -62,6 +63,8 @@ func parse(args []string) (options, error) {
 	flags.StringVar(&o.probesAddr, "health-probe-bind-address", ":8081", "address of /healthz and /readyz; 0 for none")
 	flags.BoolVar(&o.pprof, "pprof", false, "serve /debug/pprof/ beside the metrics")
 	flags.IntVar(&o.concurrency, "concurrency", 32, "how many namespaces are worked on side by side")
+	o.memoryTarget = 320 << 20
+	flags.Var(&o.memoryTarget, "memory-target", "memory, beside the program itself, within which garbage is collected less and less lazily; GOGC or GOMEMLIMIT switch this off")
 	flags.StringVar(&o.logLevel, "log-level", "info", "debug, info or error")
 	flags.StringVar(&o.logFormat, "log-format", "json", "json or text")
 	if err := flags.Parse(args); err != nil {
@@ -92,6 +95,7 @@ func (o options) check(flags *flag.FlagSet) error {
 }
 
 func run(o options) error {
+	keepWithin(int64(o.memoryTarget))
 	log := o.logger()
 	ctrl.SetLogger(log)
 	klog.SetLogger(log)
