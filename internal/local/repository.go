@@ -39,20 +39,24 @@ func (p *Platform) repository(ctx context.Context) error {
 			return p.giveAccess(ctx, admin, reviewUser, "write", reviewToken, "write:repository", "write:issue")
 		},
 		func() error { return p.writeSecret(hookSecret, []byte(secret)) },
+		func() error { return admin.Require(ctx, forgeOrg, fleetName, "main", forge.Context) },
+		func() error {
+			if p.Fleet == "" {
+				return nil
+			}
+			_, err := p.Push(ctx, p.Fleet, "Begin with the example fleet")
+			return err
+		},
+		// Of the first push nobody needs to be told: Flux, which is not up yet, begins with it.
 		func() error {
 			return admin.AddHook(ctx, forgeOrg, fleetName, p.receiverURL(), secret, "push", "pull_request")
 		},
-		func() error { return admin.Require(ctx, forgeOrg, fleetName, "main", forge.Context) },
 	} {
 		if err := call(); err != nil {
 			return p.Blame("gitea", fmt.Errorf("cannot set up the fleet's repository: %w", err))
 		}
 	}
-	if p.Fleet == "" {
-		return nil
-	}
-	_, err = p.Push(ctx, p.Fleet, "Begin with the example fleet")
-	return err
+	return nil
 }
 
 // giveAccess makes a user who has one permission on the fleet's repository, and a
