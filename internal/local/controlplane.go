@@ -9,20 +9,33 @@ import (
 	"path/filepath"
 	"strings"
 
+	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+	"k8s.io/utils/ptr"
+
 	"github.com/aetherplatform/aether/api/v1alpha1"
 	"github.com/aetherplatform/aether/internal/local/machine"
 )
 
-// Users of the API server beside the administrator, as which programs run that
-// have the identities and the rights that they have in a cluster.
 const (
-	operatorUser  = "system:serviceaccount:" + v1alpha1.SystemNamespace + ":namespace-operator"
-	reviewerUser  = "system:serviceaccount:" + v1alpha1.SystemNamespace + ":review"
 	fluxNamespace = "flux-system"
-	sourceUser    = "system:serviceaccount:" + fluxNamespace + ":source-controller"
-	kustomizeUser = "system:serviceaccount:" + fluxNamespace + ":kustomize-controller"
 	deployAccount = "deploy" // of each namespace; the repository handed over is applied as it
 )
+
+// reviewerUser is the service account that the review server is. It has a certificate
+// for a token: it starts before there is anyone to ask for one.
+const reviewerUser = "system:serviceaccount:" + v1alpha1.SystemNamespace + ":review"
+
+// serviceAccounts are the identities of the programs that start once the cluster
+// knows them, as which they run in a cluster too.
+var serviceAccounts = map[string]types.NamespacedName{
+	"namespace-operator":   {Namespace: v1alpha1.SystemNamespace, Name: "namespace-operator"},
+	"source-controller":    {Namespace: fluxNamespace, Name: "source-controller"},
+	"kustomize-controller": {Namespace: fluxNamespace, Name: "kustomize-controller"},
+}
 
 // KubeconfigOf is the kubeconfig of one of the identities: admin, namespace-operator,
 // source-controller and others.
@@ -53,9 +66,6 @@ func (p *Platform) identities(context.Context) error {
 	}{
 		"admin":                   {"admin", []string{"system:masters"}},
 		"kube-controller-manager": {"system:kube-controller-manager", nil},
-		"namespace-operator":      {operatorUser, groupsOf(operatorUser)},
-		"source-controller":       {sourceUser, groupsOf(sourceUser)},
-		"kustomize-controller":    {kustomizeUser, groupsOf(kustomizeUser)},
 		"review":                  {reviewerUser, groupsOf(reviewerUser)},
 	} {
 		failed = errors.Join(failed,
@@ -73,6 +83,29 @@ func (p *Platform) identities(context.Context) error {
 func groupsOf(user string) []string {
 	namespace := strings.Split(user, ":")[2]
 	return []string{"system:serviceaccounts", "system:serviceaccounts:" + namespace}
+}
+
+// tokens gives the programs that run as service accounts a kubeconfig with a token,
+// whose signature an API server checks less often than that of a certificate.
+func (p *Platform) tokens(ctx context.Context) error {
+	ca, err := os.ReadFile(filepath.Join(p.file(pkiDir), "ca.crt"))
+	if err != nil {
+		return err
+	}
+	for name, account := range serviceAccounts {
+		request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{
+			ExpirationSeconds: ptr.To(int64(lifetime.Seconds())),
+		}}
+		of := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: account.Namespace, Name: account.Name}}
+		if err := p.Client.SubResource("token").Create(ctx, of, request); err != nil {
+			return fmt.Errorf("cannot make a token for ServiceAccount %s: %w", account, err)
+		}
+		user := &clientcmdapi.AuthInfo{Token: request.Status.Token}
+		if err := writeKubeconfig(p.KubeconfigOf(name), p.apiURL(), ca, user); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (p *Platform) apiURL() string { return "https://" + loopback(p.Ports.API) }

@@ -77,7 +77,10 @@ func (p *Platform) install(ctx context.Context) error {
 		if err := p.applyFiles(ctx, rbac.FS, "*.yaml"); err != nil {
 			return err
 		}
-		return policies.Install(ctx, p.Client)
+		if err := policies.Install(ctx, p.Client); err != nil {
+			return err
+		}
+		return p.tokens(ctx)
 	})
 }
 

@@ -127,10 +127,14 @@ func (a *authority) writeKubeconfig(path, server, certificate string) error {
 	if err := errors.Join(err1, err2, err3); err != nil {
 		return err
 	}
+	return writeKubeconfig(path, server, ca, &clientcmdapi.AuthInfo{ClientCertificateData: cert, ClientKeyData: key})
+}
+
+func writeKubeconfig(path, server string, ca []byte, user *clientcmdapi.AuthInfo) error {
 	const name = "aether-local"
 	config := clientcmdapi.NewConfig()
 	config.Clusters[name] = &clientcmdapi.Cluster{Server: server, CertificateAuthorityData: ca}
-	config.AuthInfos[name] = &clientcmdapi.AuthInfo{ClientCertificateData: cert, ClientKeyData: key}
+	config.AuthInfos[name] = user
 	config.Contexts[name] = &clientcmdapi.Context{Cluster: name, AuthInfo: name}
 	config.CurrentContext = name
 	return clientcmd.WriteToFile(*config, path) // 0600
