@@ -57,7 +57,7 @@ func limit(target, alive int64) int64 { return max(target, alive+alive/4*3) }
 func live() int64 {
 	sample := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 	metrics.Read(sample)
-	return int64(sample[0].Value.Uint64()) //nolint:gosec // bytes of memory
+	return int64(sample[0].Value.Uint64())
 }
 
 // afterCollections calls f after each one, from now on.
