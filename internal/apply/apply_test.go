@@ -167,6 +167,45 @@ func TestWhatIsDroppedGoesThoughItWasCreatedWithAPost(t *testing.T) {
 	}
 }
 
+// Nor is the object made anew for it: to delete a policy would open what it closes.
+func TestAPartWhoseLastFieldGoesLeavesNothingBehind(t *testing.T) {
+	for name, c := range map[string]struct{ object, part string }{
+		"a policy of Cilium": {part: "enableDefaultDeny", object: `
+apiVersion: cilium.io/v2
+kind: CiliumNetworkPolicy
+metadata: {name: rules, labels: {aetherplatform.cloud/managed-by: namespace-operator}}
+spec: {endpointSelector: {}, ingress: [{}], enableDefaultDeny: {ingress: true}}
+`},
+		"a Kustomization of Flux": {part: "postBuild", object: `
+apiVersion: kustomize.toolkit.fluxcd.io/v1
+kind: Kustomization
+metadata: {name: app, labels: {aetherplatform.cloud/managed-by: namespace-operator}}
+spec: {interval: 1m, prune: true, sourceRef: {kind: GitRepository, name: app}, postBuild: {substitute: {region: north}}}
+`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			with := b.object(c.object)
+			made := b.ok(b.Create(t.Context(), with))
+			without := with.DeepCopy()
+			unstructured.RemoveNestedField(without.Object, "spec", c.part)
+			answer := b.ok(b.Apply(t.Context(), without))
+			if _, there, _ := unstructured.NestedFieldNoCopy(answer.Object, "spec", c.part); there {
+				t.Errorf("spec.%s is still there: %v", c.part, answer.Object["spec"])
+			}
+			if answer.GetUID() != made.GetUID() {
+				t.Error("it was deleted and made anew")
+			}
+			b.ok(b.Apply(t.Context(), with))
+			b.ok(b.Apply(t.Context(), without))
+			live := b.live(with)
+			if _, there, _ := unstructured.NestedFieldNoCopy(live.Object, "spec", c.part); there || live.GetUID() != made.GetUID() {
+				t.Errorf("the second time round: UID %s, not %s; %v", live.GetUID(), made.GetUID(), live.Object["spec"])
+			}
+		})
+	}
+}
+
 func TestNothingForeignRemains(t *testing.T) {
 	cases := map[string]struct {
 		why, object string
