@@ -37,7 +37,11 @@ func checkMeta(f *findings, o metav1.Object) {
 }
 
 func checkTenant(f *findings, t *v1alpha1.Tenant) {
-	if t.Name != f.directory.name {
+	switch {
+	case t.Name == f.directory.name:
+	case len(validation.IsDNS1035Label(f.directory.name)) > 0:
+		f.at("metadata.name", fmt.Sprintf("%q is not what the directory is called, and no tenant can be called %q; rename it to %s/", t.Name, f.directory.name, t.Name))
+	default:
 		f.at("metadata.name", fmt.Sprintf("%q is not what the directory is called; write %s, or move the file to %s/", t.Name, f.directory.name, t.Name))
 	}
 	for i, peer := range t.Spec.Network.Peers {

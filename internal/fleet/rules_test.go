@@ -23,6 +23,15 @@ func TestRulesOfObjects(t *testing.T) {
 				`acme/tenant.yaml:3: metadata.name: "globex" is not what the directory is called; write acme, or move the file to globex/`,
 			},
 		},
+		"a directory that no tenant can be called like": {
+			why: "the way out is not to write that name",
+			files: map[string]string{
+				"Acme/tenant.yaml": tenant("acme", ""),
+			},
+			want: []string{
+				`Acme/tenant.yaml:3: metadata.name: "acme" is not what the directory is called, and no tenant can be called "Acme"; rename it to acme/`,
+			},
+		},
 		"a foreign tenant's name": {
 			why: "a namespace cannot be put into another's tenant",
 			files: map[string]string{
