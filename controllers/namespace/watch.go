@@ -27,6 +27,7 @@ import (
 	"github.com/aetherplatform/aether/internal/bases"
 	"github.com/aetherplatform/aether/internal/observe"
 	"github.com/aetherplatform/aether/internal/tenancy"
+	"github.com/aetherplatform/aether/internal/wakeup"
 )
 
 // Options of the controllers.
@@ -50,7 +51,7 @@ const (
 // is not on the way of a namespace to Ready.
 const lull = 500 * time.Millisecond
 
-type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
+type queue = wakeup.Queue
 
 // Setup adds the controllers of Tenants, NamespaceProfiles and TenantNamespaces
 // to a manager. The manager's client should not limit itself (QPS -1): the API
@@ -73,13 +74,14 @@ func Setup(mgr ctrl.Manager, opts Options) error {
 		return err
 	}
 
-	wake := &waker{}
+	waker := &wakeup.Source{}
 	applier, err := apply.New(mgr.GetConfig(), mgr.GetRESTMapper(), v1alpha1.FieldOwnerNamespace)
 	if err != nil {
 		return err
 	}
 	observer, err := observe.New(observe.Options{
-		Config: mgr.GetConfig(), Mapper: mgr.GetRESTMapper(), Changed: wake.wake, Log: mgr.GetLogger().WithName("observe"),
+		Config: mgr.GetConfig(), Mapper: mgr.GetRESTMapper(), Log: mgr.GetLogger().WithName("observe"),
+		Changed: func(namespace string) { waker.Wake(request(namespace).NamespacedName) },
 	})
 	if err != nil {
 		return err
@@ -95,9 +97,9 @@ func Setup(mgr ctrl.Manager, opts Options) error {
 		published: publishedIn(sources), cluster: opts.Cluster,
 	}
 	return errors.Join(
-		r.setup(mgr, opts, wake),
+		r.setup(mgr, opts, waker),
 		setupTenants(mgr),
-		setupProfiles(mgr, r, sources, wake),
+		setupProfiles(mgr, r, sources, waker),
 	)
 }
 
@@ -130,7 +132,7 @@ func sourceCache(mgr ctrl.Manager, namespace string) (cache.Cache, error) {
 	return sources, nil
 }
 
-func (r *Reconciler) setup(mgr ctrl.Manager, opts Options, wake *waker) error {
+func (r *Reconciler) setup(mgr ctrl.Manager, opts Options, waker *wakeup.Source) error {
 	c, err := newController("tenantnamespace", mgr, r, opts.Concurrency)
 	if err != nil {
 		return err
@@ -139,7 +141,7 @@ func (r *Reconciler) setup(mgr ctrl.Manager, opts Options, wake *waker) error {
 		source.Kind(mgr.GetCache(), &v1alpha1.TenantNamespace{}, &handler.TypedEnqueueRequestForObject[*v1alpha1.TenantNamespace]{}),
 		source.Kind(mgr.GetCache(), &v1alpha1.TenantNamespace{}, r.onSibling()),
 		source.Kind(mgr.GetCache(), &v1alpha1.Tenant{}, r.onTenant()),
-		wake,
+		waker,
 	)
 }
 
@@ -156,7 +158,7 @@ func setupTenants(mgr ctrl.Manager) error {
 	)
 }
 
-func setupProfiles(mgr ctrl.Manager, namespaces *Reconciler, sources cache.Cache, wake *waker) error {
+func setupProfiles(mgr ctrl.Manager, namespaces *Reconciler, sources cache.Cache, waker *wakeup.Source) error {
 	r := &ProfileReconciler{Client: mgr.GetClient(), templates: namespaces.templates, now: time.Now}
 	c, err := newController("namespaceprofile", mgr, r, 1)
 	if err != nil {
@@ -171,7 +173,7 @@ func setupProfiles(mgr ctrl.Manager, namespaces *Reconciler, sources cache.Cache
 		}
 		for i := range all.Items {
 			if tn := &all.Items[i]; tn.Spec.Profile == profile || wantsRoom(tn) {
-				wake.wake(tn.Name)
+				waker.Wake(client.ObjectKeyFromObject(tn))
 			}
 		}
 	}
@@ -198,29 +200,6 @@ func watchAll(c controller.Controller, sources ...source.Source) error {
 		}
 	}
 	return nil
-}
-
-// waker is the source of what is not an event of a Kubernetes informer.
-type waker struct {
-	mu    sync.Mutex
-	queue queue
-}
-
-// Start implements source.Source.
-func (w *waker) Start(_ context.Context, q queue) error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.queue = q
-	return nil
-}
-
-// wake has a namespace reconciled. Before the start, all are going to be.
-func (w *waker) wake(namespace string) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.queue != nil {
-		w.queue.Add(request(namespace))
-	}
 }
 
 func request(name string) reconcile.Request {

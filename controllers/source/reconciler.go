@@ -35,6 +35,7 @@ import (
 	"github.com/aetherplatform/aether/internal/bases"
 	"github.com/aetherplatform/aether/internal/fleet"
 	"github.com/aetherplatform/aether/internal/render"
+	"github.com/aetherplatform/aether/internal/wakeup"
 )
 
 // Reconciler brings the cluster to what TenantSources ask for.
@@ -55,7 +56,7 @@ type Reconciler struct {
 
 	memories memories
 	claims   claims
-	waker    waker
+	waker    wakeup.Source
 }
 
 // step is a part of a reconcile. An error ends it.
@@ -356,7 +357,9 @@ func (r *Reconciler) bequeath(ctx context.Context, k client.ObjectKey) error {
 	if err := r.sources.List(ctx, &others, client.InNamespace(k.Namespace)); err != nil {
 		return fmt.Errorf("cannot list TenantSources: %w", err)
 	}
-	r.waker.wake(others.Items)
+	for i := range others.Items {
+		r.waker.Wake(client.ObjectKeyFromObject(&others.Items[i]))
+	}
 	return nil
 }
 

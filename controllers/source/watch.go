@@ -23,6 +23,7 @@ import (
 	"github.com/aetherplatform/aether/api/v1alpha1"
 	"github.com/aetherplatform/aether/internal/artifact"
 	"github.com/aetherplatform/aether/internal/bases"
+	"github.com/aetherplatform/aether/internal/wakeup"
 )
 
 // Options of the controller.
@@ -107,29 +108,6 @@ func Setup(mgr ctrl.Manager, opts Options) error {
 	return nil
 }
 
-// waker is the source of what is not an event of a Kubernetes informer.
-type waker struct {
-	mu    sync.Mutex
-	queue queue
-}
-
-// Start implements source.Source.
-func (w *waker) Start(_ context.Context, q queue) error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.queue = q
-	return nil
-}
-
-// wake has TenantSources reconciled.
-func (w *waker) wake(list []v1alpha1.TenantSource) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for i := range list {
-		w.queue.Add(reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&list[i])})
-	}
-}
-
 // requested passes a new value of reconcile.fluxcd.io/requestedAt.
 var requested = predicate.Funcs{
 	CreateFunc: func(event.CreateEvent) bool { return true },
@@ -142,7 +120,7 @@ func inNamespace(namespace string) predicate.Predicate {
 	return predicate.NewPredicateFuncs(func(o client.Object) bool { return o.GetNamespace() == namespace })
 }
 
-type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
+type queue = wakeup.Queue
 
 // onObject wakes the TenantSources whose object is not as they want it. Changes
 // of status, and our own writes, wake nobody.
