@@ -24,6 +24,9 @@ node-deps: ## Install what Debian must provide for a real node and is missing (r
 	@needs=$$($(GO) run ./test/tools/build -needs); [ -z "$$needs" ] || { \
 		echo "installing $$needs"; apt-get update -qq; apt-get install -y -qq --no-install-recommends $$needs; }
 
+browser: ## Install the browser that the tests of the HTML report open it in (root, Debian).
+	@command -v chromium >/dev/null || { apt-get update -qq; apt-get install -y -qq --no-install-recommends chromium >/dev/null; }
+
 node: ## Build what a real node runs, once, into bin/ (Linux).
 	@$(GO) run ./test/tools/build node
 	@$(GO) build -o bin/ ./test/machine

@@ -120,7 +120,7 @@ func chromium(t *testing.T) string {
 			return path
 		}
 	}
-	t.Skip("no chromium in PATH: it opens the page (Debian: apt-get install chromium)")
+	t.Skip("no chromium in PATH: it opens the page (Debian: make browser)")
 	return ""
 }
 
