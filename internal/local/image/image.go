@@ -6,12 +6,15 @@ package image
 import (
 	"archive/tar"
 	"bytes"
+	"debug/elf"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -45,6 +48,9 @@ func (i Image) build() (v1.Image, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := startsAlone(program); err != nil {
+		return nil, fmt.Errorf("%s: %w", i.Program, err)
+	}
 	name := filepath.Base(i.Program)
 	var files bytes.Buffer
 	w := tar.NewWriter(&files)
@@ -77,6 +83,19 @@ func (i Image) build() (v1.Image, error) {
 	config.OS, config.Architecture, config.Created = i.OS, i.Architecture, v1.Time{Time: epoch}
 	config.Config = v1.Config{Entrypoint: []string{"/" + name}, User: user, WorkingDir: "/"}
 	return mutate.ConfigFile(image, config)
+}
+
+// startsAlone refuses a program that only a dynamic linker can start: an image
+// without one says no more than "no such file or directory".
+func startsAlone(program []byte) error {
+	file, err := elf.NewFile(bytes.NewReader(program))
+	if err != nil {
+		return nil // a program of another system
+	}
+	if slices.ContainsFunc(file.Progs, func(p *elf.Prog) bool { return p.Type == elf.PT_INTERP }) {
+		return errors.New("it is linked dynamically, and an image holds nothing beside it; build it with CGO_ENABLED=0")
+	}
+	return nil
 }
 
 func second(_ int, err error) error { return err }

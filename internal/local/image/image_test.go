@@ -2,11 +2,15 @@ package image
 
 import (
 	"archive/tar"
+	"bytes"
+	"debug/elf"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
@@ -44,6 +48,30 @@ func TestTheSameProgramMakesTheSameImageBitByBit(t *testing.T) {
 	}
 	if tars[0] != tars[1] {
 		t.Error("the tars differ")
+	}
+}
+
+func TestAProgramThatNeedsADynamicLinkerIsRefused(t *testing.T) {
+	image := probe(t)
+	for kind, refused := range map[elf.ProgType]bool{elf.PT_LOAD: false, elf.PT_INTERP: true} {
+		var program bytes.Buffer
+		header := elf.Header64{
+			Ident: [elf.EI_NIDENT]byte{0x7f, 'E', 'L', 'F', byte(elf.ELFCLASS64), byte(elf.ELFDATA2LSB), byte(elf.EV_CURRENT)},
+			Type:  uint16(elf.ET_EXEC), Machine: uint16(elf.EM_X86_64), Version: uint32(elf.EV_CURRENT),
+			Ehsize: 64, Phoff: 64, Phentsize: 56, Phnum: 1,
+		}
+		for _, part := range []any{header, elf.Prog64{Type: uint32(kind)}} {
+			if err := binary.Write(&program, binary.LittleEndian, part); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := os.WriteFile(image.Program, program.Bytes(), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, err := image.Write(filepath.Join(t.TempDir(), "probe.tar"))
+		if (err != nil) != refused || refused && !strings.Contains(err.Error(), "CGO_ENABLED=0") {
+			t.Errorf("with %s: %v", kind, err)
+		}
 	}
 }
 

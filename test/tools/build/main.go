@@ -435,7 +435,7 @@ func goTool(ctx context.Context, t tool, args ...string) ([]byte, error) {
 func goToolWith(ctx context.Context, t tool, env []string, args ...string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir = filepath.Join("test", "tools", t.folder)
-	cmd.Env = append(os.Environ(), "GOWORK=off")
+	cmd.Env = append(append(os.Environ(), "GOWORK=off"), env...)
 	if t.cgo {
 		cmd.Env = append(cmd.Env, "CGO_ENABLED=1")
 	}
