@@ -88,11 +88,8 @@ func (i Image) build() (v1.Image, error) {
 // startsAlone refuses a program that only a dynamic linker can start: an image
 // without one says no more than "no such file or directory".
 func startsAlone(program []byte) error {
-	file, err := elf.NewFile(bytes.NewReader(program))
-	if err != nil {
-		return nil // a program of another system
-	}
-	if slices.ContainsFunc(file.Progs, func(p *elf.Prog) bool { return p.Type == elf.PT_INTERP }) {
+	file, _ := elf.NewFile(bytes.NewReader(program)) // of another system it is none
+	if file != nil && slices.ContainsFunc(file.Progs, func(p *elf.Prog) bool { return p.Type == elf.PT_INTERP }) {
 		return errors.New("it is linked dynamically, and an image holds nothing beside it; build it with CGO_ENABLED=0")
 	}
 	return nil
