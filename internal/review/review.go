@@ -229,6 +229,8 @@ type Approval struct {
 	Path string `json:"path"`
 	// Owners as CODEOWNERS has them: "@platform-team".
 	Owners []string `json:"owners,omitempty"`
+	// Needed is how many of the owners have to approve, where it is more than one.
+	Needed int `json:"needed,omitempty"`
 	// Platform: only the platform team may make this change.
 	Platform bool   `json:"platform,omitempty"`
 	Reason   string `json:"reason"`
