@@ -148,6 +148,10 @@ type Group struct {
 	Namespaces []string `json:"namespaces"`
 	// Representative is the index in Report.Changes of the one to show.
 	Representative int `json:"representative"`
+	// Otherwise are the namespaces in which the same object changes in another way, and
+	// Unchanged those of the same profile in which it does not; sorted.
+	Otherwise []string `json:"otherwise,omitempty"`
+	Unchanged []string `json:"unchanged,omitempty"`
 }
 
 // Risk of a finding.
