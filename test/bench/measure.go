@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"path"
 	"slices"
 	"strings"
 	"time"
@@ -19,12 +18,13 @@ import (
 
 	"github.com/aetherplatform/aether/api/v1alpha1"
 	"github.com/aetherplatform/aether/internal/fleet"
+	"github.com/aetherplatform/aether/test/bench/sample"
 )
 
 // firstApply compares Aether with a plain client that applies the same objects:
 // the plain client goes before and after it, since a server slows as it fills.
 func firstApply(ctx context.Context, s *stage, namespaces int) error {
-	if err := s.ready(ctx, namespacesPerTenant); err != nil {
+	if err := s.ready(ctx, sample.NamespacesPerTenant); err != nil {
 		return err
 	}
 	if err := s.settle(ctx); err != nil {
@@ -35,7 +35,7 @@ func firstApply(ctx context.Context, s *stage, namespaces int) error {
 		return err
 	}
 	profiled := s.profile(ctx, "plain")
-	objects, before, err := plain(ctx, s.Config, generate("plain", namespaces))
+	objects, before, err := plain(ctx, s.Config, sample.Fleet("plain", namespaces))
 	if err != nil {
 		return err
 	}
@@ -54,7 +54,7 @@ func firstApply(ctx context.Context, s *stage, namespaces int) error {
 	if err != nil {
 		return err
 	}
-	if err := s.write(generate("first", namespaces)); err != nil {
+	if err := s.write(sample.Fleet("first", namespaces)); err != nil {
 		return err
 	}
 	if _, err := s.commit(ctx); err != nil {
@@ -65,7 +65,7 @@ func firstApply(ctx context.Context, s *stage, namespaces int) error {
 	}
 	begin := time.Now()
 	profiled = s.profile(ctx, "first")
-	if err := s.ready(ctx, namespaces+namespacesPerTenant); err != nil {
+	if err := s.ready(ctx, namespaces+sample.NamespacesPerTenant); err != nil {
 		return err
 	}
 	took := time.Since(begin)
@@ -81,7 +81,7 @@ func firstApply(ctx context.Context, s *stage, namespaces int) error {
 	if err := s.settle(ctx); err != nil {
 		return err
 	}
-	_, after, err := plain(ctx, s.Config, generate("again", namespaces))
+	_, after, err := plain(ctx, s.Config, sample.Fleet("again", namespaces))
 	if err != nil {
 		return err
 	}
@@ -143,9 +143,9 @@ func (s *stage) settle(ctx context.Context) error {
 
 // pushes grows the fleet to a size and then pushes changes of one namespace.
 func pushes(ctx context.Context, s *stage, size, count int) error {
-	tree := generate("grown", size-namespacesPerTenant)
+	tree := sample.Fleet("grown", size-sample.NamespacesPerTenant)
 	begin := time.Now()
-	if size > namespacesPerTenant {
+	if size > sample.NamespacesPerTenant {
 		if err := s.write(tree); err != nil {
 			return err
 		}
@@ -166,8 +166,8 @@ func pushes(ctx context.Context, s *stage, size, count int) error {
 	var cpu, fluxCPU time.Duration
 	var asked requests
 	for edition := 1; edition <= count; edition++ {
-		file := path.Join(tenant, "namespaces", name+".yaml")
-		if err := s.write(fleet.Tree{file: {Data: namespace(name, tenant, size+edition)}}); err != nil {
+		file := sample.NamespaceFile(name, tenant)
+		if err := s.write(fleet.Tree{file: {Data: sample.Namespace(name, tenant, size+edition)}}); err != nil {
 			return err
 		}
 		revision, err := s.commit(ctx)
