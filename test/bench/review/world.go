@@ -91,8 +91,8 @@ func (w *world) write(ctx context.Context) error {
 	return nil
 }
 
-// commit has Git make the branches: of each change an edition a run, and the one
-// before, which fills the cache.
+// commit has Git make the branches: of each change an edition for each time that
+// it is looked at, and one before, which fills the cache.
 func (w *world) commit(ctx context.Context, tree fleet.Tree) error {
 	if err := os.RemoveAll(w.repo()); err != nil {
 		return err
@@ -128,9 +128,22 @@ func (w *world) commit(ctx context.Context, tree fleet.Tree) error {
 		}
 		all[fmt.Sprintf("policies/%02d.yaml", i)] = fleet.File{Data: data}
 	}
+	if w.policies != "" {
+		more, err := filepath.Glob(filepath.Join(w.policies, "*.yaml"))
+		if err != nil {
+			return err
+		}
+		for _, file := range more {
+			data, err := os.ReadFile(file) //nolint:gosec // G304: what the flag names
+			if err != nil {
+				return err
+			}
+			all[path.Join("policies", "more", filepath.Base(file))] = fleet.File{Data: data}
+		}
+	}
 	commit(base, "", all)
 	for _, c := range cases {
-		for edition := range w.runs + 1 {
+		for edition := range 2*w.runs + 1 {
 			files := fleet.Tree{}
 			for name, file := range c.edit(w, edition+1) {
 				files[path.Join("tenants", name)] = file
