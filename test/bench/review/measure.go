@@ -20,7 +20,7 @@ import (
 func (w *world) aether(ctx context.Context, c change, run int) (spent cost, err error) {
 	cache := filepath.Join(w.dir, "cache-"+c.name)
 	diff := func(branch string) (cost, error) {
-		cmd := exec.CommandContext(ctx, filepath.Join(w.root, "bin", "aether"), //nolint:gosec // G204: ours
+		cmd := exec.CommandContext(ctx, filepath.Join(w.root, "bin", "aether"),
 			"diff", "--repo", w.repo(), "--base", base, "--head", branch)
 		cmd.Env = append(os.Environ(), "XDG_CACHE_HOME="+cache)
 		return w.timed(cmd, "aether-"+c.name+".txt", 1)
@@ -52,7 +52,7 @@ func (w *world) kustomize(ctx context.Context, c change, folders []string) (cost
 		for _, folder := range folders {
 			work.Go(func() error {
 				out := filepath.Join(built, strings.Trim(folder, ".")+".yaml")
-				cmd := exec.CommandContext(building, filepath.Join(w.root, "bin", "kustomize"), //nolint:gosec // G204: built by test/tools
+				cmd := exec.CommandContext(building, filepath.Join(w.root, "bin", "kustomize"),
 					"build", filepath.Join(w.side(side), folder), "--output", out)
 				spent, err := w.timed(cmd, "kustomize.txt", 0)
 				mu.Lock()
@@ -65,7 +65,7 @@ func (w *world) kustomize(ctx context.Context, c change, folders []string) (cost
 	if err := work.Wait(); err != nil {
 		return cost{}, err
 	}
-	diff := exec.CommandContext(ctx, "diff", "-r", "-u", filepath.Join(w.dir, "built", base), filepath.Join(w.dir, "built", c.name)) //nolint:gosec // G204: folders of our own
+	diff := exec.CommandContext(ctx, "diff", "-r", "-u", filepath.Join(w.dir, "built", base), filepath.Join(w.dir, "built", c.name))
 	spent, err := w.timed(diff, "diff-"+c.name+".txt", 1)
 	total.add(spent)
 	total.wall = time.Since(begin)
@@ -80,7 +80,7 @@ func (c *cost) add(more cost) {
 // timed runs a process to its end, with what it says in a file. An exit code other
 // than the expected is an error.
 func (w *world) timed(cmd *exec.Cmd, output string, code int) (cost, error) {
-	out, err := os.Create(filepath.Join(w.dir, output)) //nolint:gosec // G304: in a folder of our own
+	out, err := os.Create(filepath.Join(w.dir, output))
 	if err != nil {
 		return cost{}, err
 	}
@@ -94,7 +94,7 @@ func (w *world) timed(cmd *exec.Cmd, output string, code int) (cost, error) {
 	}
 	spent := cost{wall: time.Since(begin), cpu: cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()}
 	if usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
-		spent.peak = int64(usage.Maxrss)
+		spent.peak = usage.Maxrss
 		if runtime.GOOS != "darwin" { // which counts bytes, and others KiB
 			spent.peak <<= 10
 		}

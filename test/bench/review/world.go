@@ -134,7 +134,7 @@ func (w *world) commit(ctx context.Context, tree fleet.Tree) error {
 			return err
 		}
 		for _, file := range more {
-			data, err := os.ReadFile(file) //nolint:gosec // G304: what the flag names
+			data, err := os.ReadFile(file)
 			if err != nil {
 				return err
 			}
@@ -155,7 +155,7 @@ func (w *world) commit(ctx context.Context, tree fleet.Tree) error {
 }
 
 func command(ctx context.Context, in *bytes.Buffer, name string, args ...string) error {
-	cmd := exec.CommandContext(ctx, name, args...) //nolint:gosec // G204: git and the programs of bin/
+	cmd := exec.CommandContext(ctx, name, args...)
 	if in != nil {
 		cmd.Stdin = in
 	}
