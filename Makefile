@@ -64,6 +64,8 @@ test-node: ## Run the tests that need root and Linux: a real node.
 
 bench: tools build ## Measure, and print what docs/benchmarks.md quotes.
 	$(GO) test -run '^$$' -bench . -benchmem ./internal/... ./controllers/...
+	@$(GO) run ./test/tools/build bench
+	$(GO) run ./test/bench/review
 	$(GO) run ./test/bench
 
 up: tools build ## Start the platform and push the example fleet; with NODES=1 on a real node.

@@ -148,6 +148,10 @@ type Group struct {
 	Namespaces []string `json:"namespaces"`
 	// Representative is the index in Report.Changes of the one to show.
 	Representative int `json:"representative"`
+	// Otherwise are the namespaces in which the same object changes in another way, and
+	// Unchanged those of the same profile in which it does not; sorted.
+	Otherwise []string `json:"otherwise,omitempty"`
+	Unchanged []string `json:"unchanged,omitempty"`
 }
 
 // Risk of a finding.
@@ -229,6 +233,8 @@ type Approval struct {
 	Path string `json:"path"`
 	// Owners as CODEOWNERS has them: "@platform-team".
 	Owners []string `json:"owners,omitempty"`
+	// Needed is how many of the owners have to approve, where it is more than one.
+	Needed int `json:"needed,omitempty"`
 	// Platform: only the platform team may make this change.
 	Platform bool   `json:"platform,omitempty"`
 	Reason   string `json:"reason"`

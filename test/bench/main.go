@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/aetherplatform/aether/internal/local"
+	"github.com/aetherplatform/aether/test/bench/sample"
 )
 
 type options struct {
@@ -44,8 +45,8 @@ func main() {
 	flag.Parse()
 	for size := range strings.SplitSeq(sizes, ",") {
 		n, err := strconv.Atoi(size)
-		if err != nil || n < namespacesPerTenant {
-			fmt.Fprintf(os.Stderr, "-sizes: %q is not a number of at least %d\n", size, namespacesPerTenant)
+		if err != nil || n < sample.NamespacesPerTenant {
+			fmt.Fprintf(os.Stderr, "-sizes: %q is not a number of at least %d\n", size, sample.NamespacesPerTenant)
 			os.Exit(2)
 		}
 		o.sizes = append(o.sizes, n)
@@ -108,7 +109,7 @@ func onPlatform(ctx context.Context, o options, measure func(*stage) error) (err
 		return err
 	}
 	seed := &checkout{dir: filepath.Join(dir, "seed")}
-	if err := seed.write(generate("seed", namespacesPerTenant)); err != nil {
+	if err := seed.write(sample.Fleet("seed", sample.NamespacesPerTenant)); err != nil {
 		return err
 	}
 	p, err := local.Start(ctx, local.Options{

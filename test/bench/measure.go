@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"path"
 	"slices"
 	"strings"
 	"time"
@@ -19,12 +18,13 @@ import (
 
 	"github.com/aetherplatform/aether/api/v1alpha1"
 	"github.com/aetherplatform/aether/internal/fleet"
+	"github.com/aetherplatform/aether/test/bench/sample"
 )
 
 // firstApply compares Aether with a plain client that applies the same objects:
 // the plain client goes before and after it, since a server slows as it fills.
 func firstApply(ctx context.Context, s *stage, namespaces int) error {
-	if err := errors.Join(s.ready(ctx, namespacesPerTenant), installPlainKinds(ctx, s)); err != nil {
+	if err := errors.Join(s.ready(ctx, sample.NamespacesPerTenant), installPlainKinds(ctx, s)); err != nil {
 		return err
 	}
 	fmt.Printf("first apply of %d namespaces\n", namespaces)
@@ -41,7 +41,7 @@ func firstApply(ctx context.Context, s *stage, namespaces int) error {
 		if len(took) == 0 {
 			stop = s.profile(ctx, "plain")
 		}
-		done, err := plain(ctx, s.Config, generate(prefix, namespaces), what)
+		done, err := plain(ctx, s.Config, sample.Fleet(prefix, namespaces), what)
 		if err := errors.Join(err, stop()); err != nil {
 			return err
 		}
@@ -83,7 +83,7 @@ func (s *stage) firstPush(ctx context.Context, namespaces int) (time.Duration, e
 	if err != nil {
 		return 0, err
 	}
-	if err := s.write(generate("first", namespaces)); err != nil {
+	if err := s.write(sample.Fleet("first", namespaces)); err != nil {
 		return 0, err
 	}
 	if _, err := s.commit(ctx); err != nil {
@@ -94,7 +94,7 @@ func (s *stage) firstPush(ctx context.Context, namespaces int) (time.Duration, e
 	}
 	begin := time.Now()
 	profiled := s.profile(ctx, "first")
-	if err := s.ready(ctx, namespaces+namespacesPerTenant); err != nil {
+	if err := s.ready(ctx, namespaces+sample.NamespacesPerTenant); err != nil {
 		return 0, err
 	}
 	took := time.Since(begin)
@@ -158,9 +158,9 @@ func (s *stage) settle(ctx context.Context) error {
 
 // pushes grows the fleet to a size and then pushes changes of one namespace.
 func pushes(ctx context.Context, s *stage, size, count int) error {
-	tree := generate("grown", size-namespacesPerTenant)
+	tree := sample.Fleet("grown", size-sample.NamespacesPerTenant)
 	begin := time.Now()
-	if size > namespacesPerTenant {
+	if size > sample.NamespacesPerTenant {
 		if err := s.write(tree); err != nil {
 			return err
 		}
@@ -181,8 +181,8 @@ func pushes(ctx context.Context, s *stage, size, count int) error {
 	var cpu, fluxCPU time.Duration
 	var asked requests
 	for edition := 1; edition <= count; edition++ {
-		file := path.Join(tenant, "namespaces", name+".yaml")
-		if err := s.write(fleet.Tree{file: {Data: namespace(name, tenant, size+edition)}}); err != nil {
+		file := sample.NamespaceFile(name, tenant)
+		if err := s.write(fleet.Tree{file: {Data: sample.Namespace(name, tenant, size+edition)}}); err != nil {
 			return err
 		}
 		revision, err := s.commit(ctx)

@@ -34,7 +34,7 @@ const (
 const tenantsDir = "tenants"
 
 // codeOwnersFiles are where forges look for CODEOWNERS, the first that is there wins.
-var codeOwnersFiles = []string{"CODEOWNERS", ".github/CODEOWNERS", ".gitea/CODEOWNERS", ".gitlab/CODEOWNERS", "docs/CODEOWNERS"}
+var codeOwnersFiles = []string{"CODEOWNERS", ".github/CODEOWNERS", ".gitea/CODEOWNERS", gitlabFile, "docs/CODEOWNERS"}
 
 // forgeFiles are where forges keep what runs on a pull request and who may merge it.
 var forgeFiles = []string{".github", ".gitea", ".gitlab", ".forgejo", ".gitlab-ci.yml"}
@@ -98,10 +98,16 @@ func approve(owners *codeOwners, file string, reasons []string) []review.Approva
 		if o.section != "" {
 			reason += fmt.Sprintf(", section %q", o.section)
 		}
-		if o.optional {
+		a := review.Approval{Path: file, Owners: slices.Clone(o.owners)}
+		switch {
+		case o.optional: // how many GitLab does not ask there
 			reason += ", optional"
+		case o.approvals > 1:
+			a.Needed = o.approvals
+			reason += fmt.Sprintf(", which needs %d approvals", o.approvals)
 		}
-		all = append(all, review.Approval{Path: file, Owners: slices.Clone(o.owners), Reason: reason})
+		a.Reason = reason
+		all = append(all, a)
 	}
 	return all
 }

@@ -208,6 +208,111 @@ func TestAChangeOfThousandsOfFilesIsFolded(t *testing.T) {
 	}
 }
 
+func TestASectionOfGitLabsSaysWhoseApprovalsAreNeeded(t *testing.T) {
+	for name, c := range map[string]struct {
+		why, owners string
+		want        []review.Approval
+	}{
+		"a number of approvals": {
+			why:    "[Name][2] needs two of its owners",
+			owners: "[Net][2] @net @sec\n/tenants/\n",
+			want: []review.Approval{{Path: "tenants/acme/a.yaml", Owners: []string{"@net", "@sec"}, Needed: 2,
+				Reason: `owned by line 2 of CODEOWNERS, section "Net", which needs 2 approvals`}},
+		},
+		"an optional section": {
+			why:    "GitLab asks nobody there, whatever number it has",
+			owners: "^[Net][2] @net\n/tenants/\n",
+			want: []review.Approval{{Path: "tenants/acme/a.yaml", Owners: []string{"@net"},
+				Reason: `owned by line 2 of CODEOWNERS, section "Net", optional`}},
+		},
+		"the owners of a line": {
+			why:    "they replace the section's own",
+			owners: "[Net] @net\n/tenants/ @line @group/sub\n",
+			want: []review.Approval{{Path: "tenants/acme/a.yaml", Owners: []string{"@line", "@group/sub"},
+				Reason: `owned by line 2 of CODEOWNERS, section "Net"`}},
+		},
+		"an exclusion": {
+			why:    "it holds in its own section",
+			owners: "* @all\n[Net] @net\n*\n!/tenants/acme/\n",
+			want:   []review.Approval{{Path: "tenants/acme/a.yaml", Owners: []string{"@all"}, Reason: "owned by line 1 of CODEOWNERS"}},
+		},
+		"two sections of one name": {
+			why:    "they are one; one of them that is required makes them so, and the most approvals are needed",
+			owners: "^[Net] @net\n*.md\n[net][3]\n*.yaml @a @b @c\n",
+			want: []review.Approval{{Path: "tenants/acme/a.yaml", Owners: []string{"@a", "@b", "@c"}, Needed: 3,
+				Reason: `owned by line 4 of CODEOWNERS, section "Net", which needs 3 approvals`}},
+		},
+		"no number": {
+			why:    "[0] counts as one",
+			owners: "[Net][0] @net\n/tenants/\n",
+			want:   []review.Approval{{Path: "tenants/acme/a.yaml", Owners: []string{"@net"}, Reason: `owned by line 2 of CODEOWNERS, section "Net"`}},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			report := check(t, side(tree("CODEOWNERS", c.owners)), side(tree("CODEOWNERS", c.owners, "tenants/acme/a.yaml", "a")))
+			if diff := cmp.Diff(c.want, report.Approvals); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", c.why, diff)
+			}
+			if len(report.Findings) > 0 {
+				t.Errorf("it is reported as wrong: %v", report.Findings)
+			}
+		})
+	}
+}
+
+func TestAFileIsOfGitLabsDialectWhereItHasASectionOrIsWhereOnlyGitLabLooks(t *testing.T) {
+	for name, c := range map[string]struct {
+		file, owners string
+		want         bool
+	}{
+		"GitLab's folder":          {gitlabFile, "* @a\n", true},
+		"a section":                {"CODEOWNERS", "* @a\n[Docs] @d\n", true},
+		"an optional section":      {"CODEOWNERS", "* @a\r\n^[Docs][2]\r\n", true},
+		"neither":                  {"CODEOWNERS", "* @a\n# [Docs]\n", false},
+		"a bracket within a path":  {"CODEOWNERS", "/a/[xy] @a\n", false},
+		"an escaped bracket":       {".github/CODEOWNERS", "\\[x] @a\n", false},
+		"a bracket that goes on":   {"CODEOWNERS", "[xy]/a @a\n", false},
+		"what is only half of one": {"CODEOWNERS", "[xy @a\n", false},
+	} {
+		if got := parseCodeOwners(c.file, []byte(c.owners)).gitlab; got != c.want {
+			t.Errorf("%s: got %t", name, got)
+		}
+	}
+}
+
+func TestPatternsOfGitLab(t *testing.T) {
+	for pattern, c := range map[string]struct{ match, not []string }{
+		"*":           {match: []string{"a", "a/b"}},
+		"*.yaml":      {match: []string{"a.yaml", "x/a.yaml"}, not: []string{"a.yaml/b"}},
+		"/docs/":      {match: []string{"docs/a", "docs/x/a"}, not: []string{"x/docs/a"}},
+		"docs/":       {match: []string{"docs/a", "x/docs/a/b"}},
+		"/docs":       {match: []string{"docs"}, not: []string{"docs/a"}},
+		"docs/a.md":   {match: []string{"docs/a.md", "x/docs/a.md"}, not: []string{"xdocs/a.md"}},
+		"docs/*":      {match: []string{"docs/a", "x/docs/a"}, not: []string{"docs/x/a"}},
+		"/docs/*.md":  {match: []string{"docs/a.md", "docs/.md"}, not: []string{"docs/x/a.md", "x/docs/a.md"}},
+		"/docs/**/*":  {match: []string{"docs/a", "docs/x/a"}, not: []string{"x/docs/a"}},
+		"**/b":        {match: []string{"b", "x/b"}, not: []string{"b/c"}},
+		`/a\ b/`:      {match: []string{"a b/c"}},
+		"/a/**/b/c.x": {match: []string{"a/b/c.x", "a/x/b/c.x"}, not: []string{"x/a/b/c.x"}},
+	} {
+		r, err := parseRule(pattern+" @x", true)
+		if err != nil {
+			t.Errorf("%q: %v", pattern, err)
+			continue
+		}
+		for _, path := range c.match {
+			if !r.pattern.MatchString(path) {
+				t.Errorf("%q does not match %q", pattern, path)
+			}
+		}
+		for _, path := range c.not {
+			if r.pattern.MatchString(path) {
+				t.Errorf("%q matches %q", pattern, path)
+			}
+		}
+	}
+}
+
 func TestPatterns(t *testing.T) {
 	for pattern, c := range map[string]struct{ match, not []string }{
 		"*":             {match: []string{"a", "a/b"}},
@@ -225,7 +330,7 @@ func TestPatterns(t *testing.T) {
 		"a.c":           {match: []string{"a.c"}, not: []string{"abc"}},
 		"/tenants/é~,=": {match: []string{"tenants/é~,="}},
 	} {
-		r, err := parseRule(pattern + " @x")
+		r, err := parseRule(pattern+" @x", false)
 		if err != nil {
 			t.Errorf("%q: %v", pattern, err)
 			continue

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -23,8 +24,13 @@ const (
 // It is read here and not by a library: the one there is (hmarr/codeowners) knows
 // no sections, gives up the whole file at the first line it does not understand,
 // refuses characters that paths may have, and panics on the pattern "/".
+//
+// There are two dialects. GitLab's has sections, and takes a path that does not begin
+// with a slash to be at any depth, and one that does not end with one to be a file.
+// A file is in it if it is where only GitLab looks, or has a section.
 type codeOwners struct {
 	file     string
+	gitlab   bool
 	sections []*section
 	faults   []fault
 }
@@ -33,8 +39,10 @@ type codeOwners struct {
 type section struct {
 	name     string
 	optional bool
-	defaults []string
-	rules    []rule
+	// approvals that are needed of its owners.
+	approvals int
+	defaults  []string
+	rules     []rule
 }
 
 // rule gives the files of a pattern their owners. None takes them away.
@@ -54,9 +62,9 @@ type fault struct {
 // parseCodeOwners reads a file. Lines that it cannot read are faults; the others
 // hold.
 func parseCodeOwners(file string, data []byte) *codeOwners {
-	c := &codeOwners{file: file}
-	current := c.section("")
 	data = bytes.TrimPrefix(data, []byte("\ufeff"))
+	c := &codeOwners{file: file, gitlab: file == gitlabFile || hasSections.Match(data)}
+	current := c.section("")
 	rules := 0
 	for i, raw := range bytes.Split(data, []byte("\n")) {
 		number := i + 1
@@ -78,7 +86,7 @@ func parseCodeOwners(file string, data []byte) *codeOwners {
 			}
 			continue
 		}
-		r, err := parseRule(line)
+		r, err := parseRule(line, c.gitlab)
 		if err != nil {
 			c.fault(number, err.Error())
 			continue
@@ -103,13 +111,19 @@ func (c *codeOwners) section(name string) *section {
 			return s
 		}
 	}
-	s := &section{name: name}
+	s := &section{name: name, approvals: 1}
 	c.sections = append(c.sections, s)
 	return s
 }
 
 // sectionHeader is "[name]", "^[name]", "[name][2] @owner".
-var sectionHeader = regexp.MustCompile(`^(\^)?\[([^\[\]]+)\](?:\[\d+\])?(?:\s+(.*))?$`)
+var sectionHeader = regexp.MustCompile(`^(\^)?\[([^\[\]]+)\](?:\[(\d+)\])?(?:\s+(.*))?$`)
+
+// hasSections is whether a file has a line that GitHub and Gitea have no use for.
+var hasSections = regexp.MustCompile(`(?m)^[ \t]*\^?\[[^\[\]\r\n]+\](?:\[\d+\])?(?:[ \t].*)?\r?$`)
+
+// gitlabFile is where no other forge looks.
+const gitlabFile = ".gitlab/CODEOWNERS"
 
 func (c *codeOwners) header(number int, line string) (*section, bool) {
 	m := sectionHeader.FindStringSubmatch(line)
@@ -117,7 +131,7 @@ func (c *codeOwners) header(number int, line string) (*section, bool) {
 		c.fault(number, `is no section; write [Name], ^[Name] or [Name][2] @owner, and "\[" where a path begins with a bracket`)
 		return nil, false
 	}
-	owners, err := parseOwners(m[3])
+	owners, err := parseOwners(m[4])
 	if err != nil {
 		c.fault(number, err.Error())
 		return nil, false
@@ -126,11 +140,15 @@ func (c *codeOwners) header(number int, line string) (*section, bool) {
 	// Of sections of the same name, one that is required makes them so.
 	s.optional = m[1] != "" && (s.optional || len(s.rules) == 0)
 	s.defaults = owners
+	// 0 and what is no number count as 1; of sections of the same name the most holds.
+	if n, err := strconv.Atoi(m[3]); err == nil {
+		s.approvals = max(s.approvals, n)
+	}
 	return s, true
 }
 
 // parseRule reads "<pattern> <owner>…".
-func parseRule(line string) (rule, error) {
+func parseRule(line string, gitlab bool) (rule, error) {
 	end := len(line)
 	for i, escaped := 0, false; i < len(line); i++ {
 		if !escaped && (line[i] == ' ' || line[i] == '\t') {
@@ -145,7 +163,7 @@ func parseRule(line string) (rule, error) {
 		r.exclude, text = true, text[1:]
 	}
 	var err error
-	if r.pattern, err = compilePattern(text); err != nil {
+	if r.pattern, err = compilePattern(text, gitlab); err != nil {
 		return rule{}, err
 	}
 	r.owners, err = parseOwners(line[end:])
@@ -173,8 +191,10 @@ func parseOwners(text string) ([]string, error) {
 // compilePattern makes an expression that matches a file's path as CODEOWNERS
 // does: a pattern without a slash, but for one at the end, matches at any depth;
 // what names a directory matches all that is below it; "*" and "?" end at a
-// slash, "**" does not. Go's expressions take linear time whatever the pattern.
-func compilePattern(text string) (*regexp.Regexp, error) {
+// slash, "**" does not. For GitLab every pattern that does not begin with a slash
+// matches at any depth, and only one that ends with a slash, or in "*" alone, names
+// a directory. Go's expressions take linear time whatever the pattern.
+func compilePattern(text string, gitlab bool) (*regexp.Regexp, error) {
 	switch {
 	case len(text) > maxPatternBytes:
 		return nil, fmt.Errorf("has a pattern of more than %d bytes; name a directory above it", maxPatternBytes)
@@ -186,6 +206,9 @@ func compilePattern(text string) (*regexp.Regexp, error) {
 		return nil, fmt.Errorf("%q has a control character; take it out", shorten(text))
 	}
 	anchored := strings.Contains(strings.TrimSuffix(text, "/"), "/")
+	if gitlab {
+		anchored = strings.HasPrefix(text, "/")
+	}
 	directory := strings.HasSuffix(text, "/")
 	segments := strings.Split(strings.Trim(text, "/"), "/")
 	if !anchored && segments[0] != "**" {
@@ -209,7 +232,7 @@ func compilePattern(text string) (*regexp.Regexp, error) {
 			switch {
 			case !last || directory:
 				b.WriteString(`/`)
-			case s == "*" && anchored:
+			case s == "*" && anchored, gitlab && text != "*":
 				// "docs/*" is the files in docs, not those of its directories.
 			default:
 				b.WriteString(`(?:/.*)?`)
@@ -254,10 +277,11 @@ func writeSegment(b *strings.Builder, segment string) error {
 
 // owned is who owns a path by one section.
 type owned struct {
-	section  string
-	optional bool
-	owners   []string
-	line     int
+	section   string
+	optional  bool
+	approvals int
+	owners    []string
+	line      int
 }
 
 // owners of a path, by section: in each the last line that matches decides.
@@ -269,7 +293,7 @@ func (c *codeOwners) owners(path string) []owned {
 				continue
 			}
 			if !r.exclude && len(r.owners) > 0 {
-				all = append(all, owned{section: s.name, optional: s.optional, owners: r.owners, line: r.line})
+				all = append(all, owned{section: s.name, optional: s.optional, approvals: s.approvals, owners: r.owners, line: r.line})
 			}
 			break
 		}

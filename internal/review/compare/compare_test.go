@@ -110,6 +110,26 @@ func TestAProfileShowsEveryNamespaceItTouchesAsOneGroup(t *testing.T) {
 	}
 }
 
+func TestAGroupNamesTheNamespacesOfItsProfileThatItIsNotIn(t *testing.T) {
+	sizes := func(small, large string) string {
+		return profile[:strings.Index(profile, "    small:")] +
+			fmt.Sprintf("    small: {quota: {requests.cpu: \"1\", pods: %q}}\n    large: {quota: {requests.cpu: \"1\", pods: %q}}\n    fixed: {quota: {requests.cpu: \"1\"}}\n", small, large)
+	}
+	base := fleetOf().With(gittest.Files{
+		"tenants/_platform/profiles.yaml": sizes("20", "200"),
+		"tenants/acme/large.yaml":         strings.Replace(namespace("acme-large", ""), "size: small", "size: large", 1),
+		"tenants/acme/fixed.yaml":         strings.Replace(namespace("acme-fixed", ""), "size: small", "size: fixed", 1),
+	})
+	_, _, report := run(t, base, base.With(gittest.Files{"tenants/_platform/profiles.yaml": sizes("25", "250")}))
+	if len(report.Groups) != 1 {
+		t.Fatalf("%d groups: %v", len(report.Groups), lines(report))
+	}
+	g := report.Groups[0]
+	if diff := cmp.Diff([][]string{{"acme-large"}, {"acme-fixed"}}, [][]string{g.Otherwise, g.Unchanged}); diff != "" {
+		t.Errorf("otherwise and unchanged (-want +got):\n%s", diff)
+	}
+}
+
 func TestWhatDiffers(t *testing.T) {
 	const web = "tenants/acme/acme-n0.yaml"
 	access := `  access:

@@ -87,6 +87,83 @@ func group(changes []review.Change, base, head *review.Side) []review.Group {
 		})
 	}
 	slices.SortFunc(out, func(a, b review.Group) int { return a.Representative - b.Representative })
+	except(out, changes, head)
+	return out
+}
+
+// alike names an object that namespaces have each one of.
+type alike struct{ apiVersion, kind, name string }
+
+func alikeOf(o review.Object) alike {
+	return alike{o.APIVersion, o.Kind, mask(o.Name, o.Namespace, "${namespace}")}
+}
+
+// except finds the namespaces that groups are not in: those in which the same object
+// changes in another way, and those of the same profile in which it stays as it is,
+// as where a namespace overrides what its profile says.
+func except(groups []review.Group, changes []review.Change, head *review.Side) {
+	of := map[alike][]int{} // groups
+	for i := range groups {
+		key := alikeOf(changes[groups[i].Representative].Object)
+		of[key] = append(of[key], i)
+	}
+	type at struct {
+		alike
+		namespace string
+	}
+	changed := map[at]bool{}
+	otherwise := make([]map[string]bool, len(groups))
+	for i := range otherwise {
+		otherwise[i] = map[string]bool{}
+	}
+	for i := range changes {
+		c := &changes[i]
+		key := alikeOf(c.Object)
+		for _, g := range of[key] {
+			changed[at{key, c.Namespace}] = true
+			if c.Group != groups[g].Key && c.Namespace != "" && !OnlyFile(c) {
+				otherwise[g][c.Namespace] = true
+			}
+		}
+	}
+	unchanged := make([]map[string]bool, len(groups))
+	profiles := profilesOf(head)
+	for _, t := range head.Tenants {
+		for i := range t.Objects {
+			o := &t.Objects[i]
+			key := alikeOf(o.Object)
+			for _, g := range of[key] {
+				shown := &changes[groups[g].Representative]
+				if groups[g].Cause == "" || shown.Action != review.Changed || changed[at{key, o.Namespace}] || profiles[o.Namespace] != profiles[shown.Namespace] {
+					continue
+				}
+				if unchanged[g] == nil {
+					unchanged[g] = map[string]bool{}
+				}
+				unchanged[g][o.Namespace] = true
+			}
+		}
+	}
+	for i := range groups {
+		for _, name := range groups[i].Namespaces {
+			delete(otherwise[i], name) // on another cluster
+		}
+		groups[i].Otherwise = slices.Sorted(maps.Keys(otherwise[i]))
+		groups[i].Unchanged = slices.Sorted(maps.Keys(unchanged[i]))
+	}
+}
+
+// profilesOf is the profile of each namespace of a side.
+func profilesOf(side *review.Side) map[string]string {
+	out := map[string]string{}
+	for _, t := range side.Tenants {
+		if t.Tenant == nil {
+			continue
+		}
+		for _, n := range t.Namespaces {
+			out[n.Value.Name] = n.Value.Spec.Profile
+		}
+	}
 	return out
 }
 

@@ -64,6 +64,10 @@ type rulesOf struct {
 	// policy has the rules that can be evaluated, those for controllers of Pods among
 	// them; nil is none.
 	policy kyvernov1.PolicyInterface
+	// screen is of rules of CEL, and rest the policy without them, for requests that
+	// pass it; nil is none.
+	screen screen
+	rest   kyvernov1.PolicyInterface
 	rules  map[string]*kyvernov1.Rule // as they are written, by name
 	// byRole are rules of which only a cluster knows whether they are about the user.
 	byRole map[string]bool
@@ -158,17 +162,29 @@ func (p *classicPolicy) about(kind schema.GroupVersionKind) *rulesOf {
 	if len(asked) == 0 && len(out.left) == 0 {
 		return nil
 	}
-	if len(asked) > 0 {
-		out.policy = p.CreateDeepCopy()
-		out.policy.GetSpec().SetRules(asked)
-		annotations := map[string]string{kyverno.AnnotationAutogenControllers: "none"}
-		for k, v := range p.GetAnnotations() {
-			if k != kyverno.AnnotationAutogenControllers {
-				annotations[k] = v
-			}
-		}
-		out.policy.SetAnnotations(annotations)
+	out.policy = p.with(asked)
+	// Where the first rule that applies ends it, one that is left out would be missed.
+	if screen, others := screened(asked, p.GetKind(), p.GetName()); len(others) == 0 || !p.onOne {
+		out.screen, out.rest = screen, p.with(others)
 	}
+	return out
+}
+
+// with is the policy with some of its rules, those for controllers of Pods among
+// them, or nil for none.
+func (p *classicPolicy) with(rules []kyvernov1.Rule) kyvernov1.PolicyInterface {
+	if len(rules) == 0 {
+		return nil
+	}
+	out := p.CreateDeepCopy()
+	out.GetSpec().SetRules(rules)
+	annotations := map[string]string{kyverno.AnnotationAutogenControllers: "none"}
+	for k, v := range p.GetAnnotations() {
+		if k != kyverno.AnnotationAutogenControllers {
+			annotations[k] = v
+		}
+	}
+	out.SetAnnotations(annotations)
 	return out
 }
 
@@ -198,8 +214,12 @@ func (p *classicPolicy) judge(ctx context.Context, about *rulesOf, r *policy.Req
 		in = r.In.Labels
 	}
 	var verdicts []policy.Verdict
-	if about.policy != nil {
-		verdicts = p.ask(ctx, about, r, info, in)
+	asked := about.policy
+	if len(about.screen) > 0 && about.screen.passes(ctx, r) {
+		asked = about.rest
+	}
+	if asked != nil {
+		verdicts = p.ask(ctx, asked, about, r, info, in)
 	}
 	for i := range about.left {
 		rule := &about.left[i]
@@ -213,7 +233,7 @@ func (p *classicPolicy) judge(ctx context.Context, about *rulesOf, r *policy.Req
 }
 
 // ask has Kyverno's engine evaluate the rules.
-func (p *classicPolicy) ask(ctx context.Context, about *rulesOf, r *policy.Request, info kyvernov2.RequestInfo, in map[string]string) []policy.Verdict {
+func (p *classicPolicy) ask(ctx context.Context, asked kyvernov1.PolicyInterface, about *rulesOf, r *policy.Request, info kyvernov2.RequestInfo, in map[string]string) []policy.Verdict {
 	request, err := policycontext.NewPolicyContextFromAdmissionRequest(expressions(), admissionOf(r), info, r.Kind, defaults())
 	if err != nil {
 		return unknown("Kyverno's engine cannot read an object")
@@ -221,7 +241,7 @@ func (p *classicPolicy) ask(ctx context.Context, about *rulesOf, r *policy.Reque
 	inCluster := true // it asks for the Namespace, which is known here
 	eng := engine.NewEngine(defaults(), expressions(), &client{namespaceOf(r)}, nil, nil,
 		ending(factories.DefaultContextLoaderFactory(p.configMaps)), exceptions.New(p.surroundings), &inCluster)
-	response := eng.Validate(ctx, request.WithPolicy(about.policy).WithNamespaceLabels(in))
+	response := eng.Validate(ctx, request.WithPolicy(asked).WithNamespaceLabels(in))
 
 	var verdicts []policy.Verdict
 	for i := range response.PolicyResponse.Rules {

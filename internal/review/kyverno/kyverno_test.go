@@ -317,3 +317,58 @@ func TestAClassicRuleThatBaseBreaksIsOldWhateverItSays(t *testing.T) {
 		}
 	}
 }
+
+func TestWhatPassesTheScreenIsWhatKyvernoHasNothingAgainst(t *testing.T) {
+	const rules = `apiVersion: kyverno.io/v1
+kind: ClusterPolicy
+metadata: {name: p}
+spec:
+  validationFailureAction: Enforce
+  rules:
+  - name: size
+    match: {any: [{resources: {kinds: [ConfigMap]}}]}
+    exclude: {any: [{resources: {namespaces: [spared]}}]}
+    celPreconditions: [{name: c, expression: "object == null || object.metadata.name != 'free'"}]
+    validate: {message: "too large", cel: {variables: [{name: size, expression: "object.data.size"}], expressions: [{expression: "variables.size < '5'"}]}}
+  - name: place
+    match: {any: [{resources: {kinds: [ConfigMap], operations: [CREATE]}}]}
+    validate: {cel: {expressions: [{expression: "namespaceObject.metadata.?labels.?tier.orValue('') != 'prod'", messageExpression: "'not ' + object.metadata.name"}]}}
+  - {name: named, match: {any: [{resources: {kinds: [ConfigMap]}}]}, validate: {message: "no name", pattern: {metadata: {name: "?*"}}}}
+`
+	o := func(name, namespace, data string) *unstructured.Unstructured {
+		return objects(t, `{apiVersion: v1, kind: ConfigMap, metadata: {name: `+name+`, namespace: `+namespace+`}, data: `+data+`}`)[0]
+	}
+	small, large, none := o("m", "web", `{size: "1"}`), o("m", "web", `{size: "9"}`), o("m", "web", `{}`)
+	for name, c := range map[string]struct {
+		request *policy.Request
+		passes  bool
+	}{
+		"one that passes":                {creation(small, map[string]string{}), true},
+		"one that does not":              {creation(large, map[string]string{}), false},
+		"an expression that fails":       {creation(none, map[string]string{}), false},
+		"one that is excluded":           {creation(o("m", "spared", `{size: "9"}`), map[string]string{}), false}, // Kyverno tells
+		"one that is left out by a name": {creation(o("free", "web", `{size: "9"}`), map[string]string{}), true},
+		"a Namespace that matters":       {creation(small, map[string]string{"tier": "prod"}), false},
+		"an update":                      {update(large, small), true},
+		"an update for the worse":        {update(small, large), false},
+		"a deletion":                     {deletion(small), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			policies, _ := loaded(t, rules)
+			p := policies[0].(*classicPolicy)
+			got := said(policies, c.request)
+			about := p.about(c.request.Kind)
+			if len(about.screen) != 2 || about.rest == nil || len(about.rest.GetSpec().Rules) != 1 {
+				t.Fatalf("%d rules are screened, want the two of CEL", len(about.screen))
+			}
+			if passes := about.screen.passes(t.Context(), c.request); passes != c.passes {
+				t.Errorf("passes the screen: %t", passes)
+			}
+			about.screen = nil
+			p.kinds.Store(c.request.Kind, about)
+			if diff := cmp.Diff(said(policies, c.request), got); diff != "" {
+				t.Errorf("without the screen, it is (-want +got):\n%s", diff)
+			}
+		})
+	}
+}

@@ -27,8 +27,7 @@ func (c *cluster) leavers(base, head *review.Side, report *review.Report) {
 	}
 	for _, t := range head.Tenants {
 		for i := range t.Objects {
-			o := &unstructured.Unstructured{Object: t.Objects[i].Content}
-			l.rendered[idOf(o)] = true
+			l.rendered[keyOf(&t.Objects[i])] = true
 		}
 	}
 	if len(head.Result.Fleet.PlatformErrors) > 0 {

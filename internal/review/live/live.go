@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -59,6 +60,9 @@ type Options struct {
 	// Source is the TenantSource that applies the fleet, "<namespace>/<name>". It has
 	// to be named only where there are several.
 	Source string
+
+	// every object is asked about up to so many; 0 stands for everyObject.
+	every int
 }
 
 // HeadError is why head cannot be rendered, rather than the cluster asked.
@@ -86,6 +90,7 @@ func Report(ctx context.Context, o Options) (base, head *review.Side, report *re
 		return nil, nil, nil, &HeadError{err}
 	}
 	c.choose(head)
+	c.sample(head)
 	if err := c.readChildren(ctx, head); err != nil {
 		return nil, nil, nil, err
 	}
@@ -101,6 +106,7 @@ func Report(ctx context.Context, o Options) (base, head *review.Side, report *re
 	}
 	c.leavers(base, head, report)
 	c.unservedKinds(report)
+	c.taken(report)
 	if err := compare.Objects(ctx, base, head, report); err != nil {
 		return nil, nil, nil, err
 	}
@@ -125,6 +131,15 @@ type cluster struct {
 	// namespaces are all that there are, and children what Aether made in them.
 	namespaces map[string]*unstructured.Unstructured
 	children   map[id]*unstructured.Unstructured
+	// owners of the fields of what was listed.
+	owners map[id]owners
+	// samples: not every object is asked about.
+	samples   bool
+	classesMu sync.Mutex
+	classes   map[class]bool // whether the API server leaves them as they are
+	settled   atomic.Int64   // objects that were not asked about
+	// appliers of what comes from Git, and of what is made of it.
+	appliers map[bool]*apply.Applier
 	// unserved counts the objects of kinds that the cluster does not serve.
 	unserved map[schema.GroupVersionKind]int
 }
@@ -133,6 +148,15 @@ type cluster struct {
 type id struct {
 	schema.GroupKind
 	namespace, name string
+}
+
+// keyOf is the id of what is rendered.
+func keyOf(o *review.Rendered) id {
+	key := id{schema.FromAPIVersionAndKind(o.APIVersion, o.Kind).GroupKind(), o.Namespace, o.Name}
+	if isAsked(o) || key.GroupKind == (schema.GroupKind{Kind: "Namespace"}) {
+		key.namespace = "" // it is shown as that of which it is the Namespace
+	}
+	return key
 }
 
 func idOf(o *unstructured.Unstructured) id {
@@ -163,6 +187,14 @@ func connect(o Options) (*cluster, error) {
 		namespaces: map[string]*unstructured.Unstructured{},
 		children:   map[id]*unstructured.Unstructured{},
 		unserved:   map[schema.GroupVersionKind]int{},
+		owners:     map[id]owners{},
+		classes:    map[class]bool{},
+		appliers:   map[bool]*apply.Applier{},
+	}
+	for asked, owner := range map[bool]string{true: v1alpha1.FieldOwnerSource, false: v1alpha1.FieldOwnerNamespace} {
+		if c.appliers[asked], err = apply.New(o.Config, mapper, owner); err != nil {
+			return nil, err
+		}
 	}
 	if o.Head.Cluster != nil {
 		c.name = *o.Head.Cluster
@@ -206,6 +238,15 @@ func (c *cluster) choose(head *review.Side) {
 		p.Cluster = c.name
 		head.Profiles[name] = p
 	}
+}
+
+// sample decides whether every object is asked about.
+func (c *cluster) sample(head *review.Side) {
+	objects := 0
+	for _, t := range head.Tenants {
+		objects += len(t.Objects)
+	}
+	c.samples = objects > cmp.Or(c.every, everyObject)
 }
 
 // isAsked is whether an object is of the kinds that come from Git.
@@ -285,13 +326,6 @@ func add(base, head *review.Side, o review.Rendered) {
 // rehearse has the API server say what it would make of each object of head, and
 // puts what there is into base.
 func (c *cluster) rehearse(ctx context.Context, base, head *review.Side, report *review.Report) error {
-	appliers := map[bool]*apply.Applier{}
-	var err error
-	for asked, owner := range map[bool]string{true: v1alpha1.FieldOwnerSource, false: v1alpha1.FieldOwnerNamespace} {
-		if appliers[asked], err = apply.New(c.Config, c.mapper, owner); err != nil {
-			return err
-		}
-	}
 	var mu sync.Mutex // of base and report
 	work, ctx := errgroup.WithContext(ctx)
 	work.SetLimit(mostRequests)
@@ -300,7 +334,7 @@ func (c *cluster) rehearse(ctx context.Context, base, head *review.Side, report 
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
-			was, violation, err := c.rehearseOne(ctx, appliers[isAsked(o)], o)
+			was, violation, err := c.rehearseOne(ctx, o)
 			if err != nil {
 				return err
 			}
@@ -323,12 +357,20 @@ func (c *cluster) rehearse(ctx context.Context, base, head *review.Side, report 
 	}
 	for name, t := range head.Tenants {
 		for i := range t.Objects {
+			if t.Objects[i].Digest == asItIs {
+				mu.Lock()
+				add(base, head, t.Objects[i])
+				mu.Unlock()
+				continue
+			}
 			one(&t.Objects[i], func(was *review.Rendered) {
 				if was == nil {
 					return
 				}
 				// An object that another tenant had is that tenant's at base.
-				was.Tenant = tenantOf(was, name)
+				if was.Digest != asItIs {
+					was.Tenant = tenantOf(was, name)
+				}
 				add(base, head, *was)
 			})
 		}

@@ -7,11 +7,15 @@ import (
 	"io/fs"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/fstest"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sync/errgroup"
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -36,14 +40,16 @@ const source = "aether-system.fleet"
 
 // world is a cluster with Aether's policies and rights, and the example fleet.
 type world struct {
-	*testing.T
+	testing.TB
 	*testenv.Env
 	files fstest.MapFS
+	// cluster is the WorkloadCluster that the API server is, or "".
+	cluster string
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	t.Helper()
-	w := &world{T: t, Env: testenv.Start(t), files: fstest.MapFS{}}
+	w := &world{TB: t, Env: testenv.Start(t), files: fstest.MapFS{}}
 	w.must(w.Client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: v1alpha1.SystemNamespace}}))
 	manifest, err := rbac.FS.ReadFile("namespace-operator.yaml")
 	w.must(err)
@@ -78,7 +84,7 @@ func (w *world) must(err error) {
 
 func (w *world) options() Options {
 	return Options{
-		Head:   compare.Options{Head: compare.Source{Name: "working tree", Files: w.files}, Path: "."},
+		Head:   compare.Options{Head: compare.Source{Name: "working tree", Files: w.files}, Path: ".", Cluster: &w.cluster},
 		Config: ReadOnly(w.Config, Operator), Name: "cluster test",
 	}
 }
@@ -135,7 +141,9 @@ func (w *world) operate() {
 	o.Config = config
 	c, err := connect(o)
 	w.must(err)
-	head, _, err := compare.Render(w.Context(), o.Head, nil)
+	all := o.Head
+	all.Cluster = nil // as in Report
+	head, _, err := compare.Render(w.Context(), all, nil)
 	w.must(err)
 	c.choose(head)
 	from, err := apply.New(config, c.mapper, v1alpha1.FieldOwnerSource)
@@ -143,28 +151,50 @@ func (w *world) operate() {
 	namespace, err := apply.New(config, c.mapper, v1alpha1.FieldOwnerNamespace)
 	w.must(err)
 	c.source = source
-	w.must(c.list(w.Context(), v1alpha1.GroupVersion.WithKind(v1alpha1.KindTenant), "", func(o *unstructured.Unstructured) { c.asked[idOf(o)] = o }))
-	put := func(r *review.Rendered) {
-		w.Helper()
+	w.must(c.list(w.Context(), v1alpha1.GroupVersion.WithKind(v1alpha1.KindTenant), "", func(o *unstructured.Unstructured) error {
+		c.asked[idOf(o)] = o
+		return nil
+	}))
+	var mu sync.Mutex // of c.asked
+	put := func(r *review.Rendered) error {
 		o := (&unstructured.Unstructured{Object: r.Content}).DeepCopy()
+		mu.Lock()
 		c.inscribe(o, nil, r.Tenant)
+		mu.Unlock()
 		by := namespace
 		if isAsked(r) {
 			by = from
 		}
 		answer, err := by.Create(w.Context(), o)
-		w.must(err)
-		if isAsked(r) {
+		if err == nil && r.Kind == v1alpha1.KindTenant {
+			mu.Lock()
 			c.asked[idOf(answer)] = answer
+			mu.Unlock()
 		}
+		return err
 	}
 	for _, p := range head.Profiles {
-		put(&p)
+		w.must(put(&p))
 	}
-	for _, t := range head.Tenants {
-		for i := range t.Objects {
-			put(&t.Objects[i])
+	for phase := range 3 { // Tenants, then Namespaces, then what is in them
+		var work errgroup.Group
+		work.SetLimit(mostRequests)
+		for _, t := range head.Tenants {
+			for i := range t.Objects {
+				r := &t.Objects[i]
+				when := 2
+				switch {
+				case r.Kind == v1alpha1.KindTenant:
+					when = 0
+				case isAsked(r), r.Kind == "Namespace":
+					when = 1
+				}
+				if when == phase {
+					work.Go(func() error { return put(r) })
+				}
+			}
 		}
+		w.must(work.Wait())
 	}
 }
 
@@ -174,7 +204,7 @@ func (w *world) patch(kind, namespace, name, body string) {
 	w.must(w.operator().Patch(w.Context(), object(kind, namespace, name), client.RawPatch("application/merge-patch+json", []byte(body)), client.FieldOwner("kubectl-edit")))
 }
 
-func (w *world) operator() client.Client { return w.ClientAs(w.T, Operator, "system:masters") }
+func (w *world) operator() client.Client { return w.ClientAs(w.TB, Operator, "system:masters") }
 
 func object(kind, namespace, name string) *unstructured.Unstructured {
 	o := &unstructured.Unstructured{}
@@ -254,6 +284,7 @@ func TestLive(t *testing.T) {
 		w.must(w.operator().Delete(w.Context(), extra))
 		w.wantSays("only what is gone is left", []string{"created RoleBinding um-records/viewer"}, only("umbrella"))
 	})
+	w.step("of a large fleet, what is as others are is not asked about, and all else is told as ever", w.alike)
 	w.step("what someone else has is not taken", func() {
 		w.must(w.Client.Create(w.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "hooli-theirs"}}))
 		w.commit("hooli", "theirs.yaml", `{apiVersion: aetherplatform.cloud/v1alpha1, kind: TenantNamespace, metadata: {name: hooli-theirs}, spec: {tenant: hooli, size: small}}`)
@@ -363,6 +394,83 @@ func TestLive(t *testing.T) {
 	})
 }
 
+const severalClusters = `
+apiVersion: aetherplatform.cloud/v1alpha1
+kind: NamespaceProfile
+metadata: {name: default}
+spec:
+  base: {path: profiles/default}
+  sizes: {small: {quota: {requests.cpu: "1", pods: "20"}}}
+`
+
+// TestLiveOnAWorkloadCluster compares a cluster of a tenant's own, which has what is
+// placed there and nothing else of the fleet.
+func TestLiveOnAWorkloadCluster(t *testing.T) {
+	if testing.Short() {
+		t.Skip("-short leaves out what needs an API server")
+	}
+	w := newWorld(t)
+	w.cluster = "acme-prod"
+	w.files = fstest.MapFS{}
+	w.commit("_platform", "profiles.yaml", severalClusters)
+	const head = "apiVersion: aetherplatform.cloud/v1alpha1\n"
+	tenant := func(name, peer string) {
+		w.commit(name, "tenant.yaml", fmt.Sprintf(head+"kind: Tenant\nmetadata: {name: %s}\nspec:\n  owners: [{kind: Group, name: %[1]s, role: admin}]\n  network: {peers: %s}\n", name, peer))
+	}
+	namespace := func(name, clusters string) {
+		w.commit("acme", name+".yaml", fmt.Sprintf(head+"kind: TenantNamespace\nmetadata: {name: %s}\nspec: {tenant: acme, size: small, clusters: %s}\n", name, clusters))
+	}
+	tenant("acme", "[{tenant: globex}]")
+	tenant("globex", "[{tenant: acme}]")
+	tenant("hooli", "[]")
+	w.commit("acme", "prod.yaml", head+"kind: WorkloadCluster\nmetadata: {name: acme-prod}\nspec:\n  tenant: acme\n  region: dk-1\n  version: v1.36.3\n  network: {podCIDR: 10.100.0.0/16, serviceCIDR: 10.101.0.0/16}\n  nodePools: [{name: general, replicas: 1, machine: {type: medium}}]\n")
+	namespace("acme-here", "[]")
+	namespace("acme-there", "[acme-prod]")
+
+	w.step("what is placed there is created, with its tenant and their peers", func() {
+		r := w.report()
+		var got []string
+		for _, c := range r.Changes {
+			if c.Cluster != "acme-prod" || c.Action != review.Created {
+				w.Errorf("%s %s %s on %q", c.Action, c.Kind, c.Name, c.Cluster)
+			}
+			if c.APIVersion == v1alpha1.GroupVersion.String() || c.Kind == "Namespace" {
+				got = append(got, c.Kind+" "+c.Name)
+			}
+		}
+		slices.Sort(got)
+		want := []string{"Namespace acme-there", "NamespaceProfile default", "Tenant acme", "Tenant globex", "TenantNamespace acme-there"}
+		if diff := cmp.Diff(want, got); diff != "" {
+			w.Errorf("-want +got:\n%s", diff)
+		}
+		if len(r.Errors)+len(r.Violations) > 0 {
+			w.Errorf("%v", says(&review.Report{Errors: r.Errors, Violations: r.Violations}))
+		}
+	})
+	w.operate()
+	w.step("what was applied is no difference", func() { w.wantSays("it is in place", []string{}) })
+	w.step("drift there shows", func() {
+		w.patch(quotas, "acme-there", "quota", `{"spec":{"hard":{"pods":"999"}}}`)
+		want := []string{"changed ResourceQuota acme-there/quota", "  spec.hard.pods: 999 -> 20"}
+		w.wantSays("the operator there would undo it", want)
+		w.patch(quotas, "acme-there", "quota", `{"spec":{"hard":{"pods":"20"}}}`)
+	})
+	w.step("what is placed elsewhere leaves, and what comes is created", func() {
+		namespace("acme-there", "[]")
+		namespace("acme-here", "[acme-prod]")
+		r := w.report()
+		fate := map[string]review.Action{}
+		for _, c := range r.Changes {
+			if c.Kind == "Namespace" {
+				fate[c.Name] = c.Action
+			}
+		}
+		if diff := cmp.Diff(map[string]review.Action{"acme-here": review.Created, "acme-there": review.Deleted}, fate); diff != "" {
+			w.Errorf("-want +got:\n%s\n%s", diff, strings.Join(says(r), "\n"))
+		}
+	})
+}
+
 func TestRequestsThatWouldChangeAClusterNeverLeave(t *testing.T) {
 	sent := 0
 	config := ReadOnly(&rest.Config{}, "")
@@ -418,9 +526,9 @@ type roundTripper func(*http.Request) (*http.Response, error)
 func (f roundTripper) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
 
 func (w *world) step(name string, do func()) {
-	outer := w.T
-	defer func() { w.T = outer }()
-	outer.Run(name, func(t *testing.T) { w.T = t; do() })
+	outer := w.TB
+	defer func() { w.TB = outer }()
+	outer.(*testing.T).Run(name, func(t *testing.T) { w.TB = t; do() })
 }
 
 func only(tenant string) func(*Options) { return func(o *Options) { o.Head.Tenant = tenant } }
@@ -433,6 +541,63 @@ func (w *world) commit(tenant, name, content string) {
 		return
 	}
 	w.files[name] = &fstest.MapFile{Data: []byte(content), Mode: 0o444}
+}
+
+// alike compares a report on which every object was asked about with one on which
+// one of each kind was.
+func (w *world) alike() {
+	sampled := func(o *Options) { o.every = 1 }
+	const taken = " objects are as they should be, as others are that the API server was asked about: whether a policy would refuse them now is not known"
+	same := func(why string) {
+		w.Helper()
+		want, wantSent := w.counted()
+		got, sent := w.counted(sampled)
+		if n := len(got) - 1; n < 0 || !strings.HasSuffix(got[n], taken) {
+			w.Fatalf("%s: it is not said that objects were not asked about: %v", why, got)
+		}
+		if diff := cmp.Diff(want, got[:len(got)-1]); diff != "" {
+			w.Errorf("%s (-want +got):\n%s", why, diff)
+		}
+		if sent > wantSent*2/3 {
+			w.Errorf("%s: %d dry-runs, and %d where every object is asked about", why, sent, wantSent)
+		}
+	}
+	same("one object is gone")
+	w.patch(quotas, "um-records", "quota", `{"spec":{"hard":{"pods":"999"}}}`)
+	w.patch(networks, "um-records", "default-deny", `{"spec":{"egress":[{}]}}`)
+	w.patch("v1:Namespace", "", "um-records", `{"metadata":{"labels":{"pod-security.kubernetes.io/enforce":"privileged"}}}`)
+	w.patch(asked, "", "um-records", `{"spec":{"size":"small"}}`)
+	same("someone has changed fields, and added to them")
+	// Whoever writes as the operator's own field owner is found out as well.
+	w.must(w.operator().Patch(w.Context(), object(networks, "um-records", "default-deny"),
+		client.RawPatch("application/merge-patch+json", []byte(`{"spec":{"egress":[{}],"ingress":[{}]}}`)), client.FieldOwner(v1alpha1.FieldOwnerNamespace)))
+	same("someone pretends to be the operator")
+	w.patch(quotas, "um-records", "quota", `{"spec":{"hard":{"pods":"40"}}}`)
+	w.patch(networks, "um-records", "default-deny", `{"spec":{"egress":null,"ingress":null}}`)
+	w.patch("v1:Namespace", "", "um-records", `{"metadata":{"labels":{"pod-security.kubernetes.io/enforce":"restricted"}}}`)
+	w.patch(asked, "", "um-records", `{"spec":{"size":"medium"}}`)
+}
+
+// counted is what a report says, and how many dry-runs it took.
+func (w *world) counted(change ...func(*Options)) ([]string, int64) {
+	w.Helper()
+	var sent atomic.Int64
+	report := w.report(append(change, func(o *Options) { o.Config = counting(o.Config, &sent) })...)
+	return says(report), sent.Load()
+}
+
+// counting counts dry-runs.
+func counting(config *rest.Config, sent *atomic.Int64) *rest.Config {
+	config = rest.CopyConfig(config)
+	config.Wrap(func(next http.RoundTripper) http.RoundTripper {
+		return roundTripper(func(req *http.Request) (*http.Response, error) {
+			if req.Method != http.MethodGet {
+				sent.Add(1)
+			}
+			return next.RoundTrip(req)
+		})
+	})
+	return config
 }
 
 // refusing is a policy against what the fleet renders.

@@ -26,7 +26,7 @@ const page = 500
 var ErrChoose = errors.New("which TenantSource applies the fleet cannot be told")
 
 // list visits the objects of a kind.
-func (c *cluster) list(ctx context.Context, kind schema.GroupVersionKind, selector string, visit func(*unstructured.Unstructured)) error {
+func (c *cluster) list(ctx context.Context, kind schema.GroupVersionKind, selector string, visit func(*unstructured.Unstructured) error) error {
 	resource, isAsked := fromGit[kind.Kind]
 	at := v1alpha1.GroupVersion.WithResource(resource)
 	if !isAsked || kind.Group != v1alpha1.GroupVersion.Group {
@@ -46,7 +46,14 @@ func (c *cluster) list(ctx context.Context, kind schema.GroupVersionKind, select
 			return fmt.Errorf("cannot list %s: %w", kind.Kind, err)
 		}
 		for i := range list.Items {
-			visit(&list.Items[i])
+			o := &list.Items[i]
+			by := takeOwners(o)
+			if c.samples || isAsked || kind.Kind == "Namespace" {
+				c.owners[idOf(o)] = by
+			}
+			if err := visit(o); err != nil {
+				return err
+			}
 		}
 		if options.Continue = list.GetContinue(); options.Continue == "" {
 			return nil
@@ -65,11 +72,12 @@ var fromGit = map[string]string{
 func (c *cluster) readSource(ctx context.Context) error {
 	var holders []string
 	for _, kind := range slices.Sorted(maps.Keys(fromGit)) {
-		err := c.list(ctx, v1alpha1.GroupVersion.WithKind(kind), "", func(o *unstructured.Unstructured) {
+		err := c.list(ctx, v1alpha1.GroupVersion.WithKind(kind), "", func(o *unstructured.Unstructured) error {
 			c.asked[idOf(o)] = o
 			if source := sourceOf(o); source != "" {
 				holders = append(holders, source)
 			}
+			return nil
 		})
 		if err != nil {
 			return err
@@ -154,7 +162,11 @@ func (c *cluster) markKnown(errs []review.Error) []review.Error {
 // that is rendered, or that an inventory names.
 func (c *cluster) readChildren(ctx context.Context, head *review.Side) error {
 	namespace := schema.GroupVersionKind{Version: "v1", Kind: "Namespace"}
-	if err := c.list(ctx, namespace, "", func(o *unstructured.Unstructured) { c.namespaces[o.GetName()] = o }); err != nil {
+	err := c.list(ctx, namespace, "", func(o *unstructured.Unstructured) error {
+		c.namespaces[o.GetName()] = o
+		return nil
+	})
+	if err != nil {
 		return err
 	}
 	kinds := map[schema.GroupKind]schema.GroupVersionKind{}
@@ -179,8 +191,33 @@ func (c *cluster) readChildren(ctx context.Context, head *review.Side) error {
 	if c.Head.Tenant != "" {
 		selector += "," + v1alpha1.LabelTenant + "=" + c.Head.Tenant
 	}
+	rendered := map[id]*review.Rendered{}
+	if c.samples {
+		for _, t := range head.Tenants {
+			for i := range t.Objects {
+				rendered[keyOf(&t.Objects[i])] = &t.Objects[i]
+			}
+		}
+	}
+	// What is as it should be is not kept: of ten thousand namespaces nearly all is.
+	visit := func(o *unstructured.Unstructured) error {
+		key := idOf(o)
+		if now := rendered[key]; now != nil {
+			settled, err := c.settles(ctx, now, o)
+			if err != nil {
+				return err
+			}
+			if settled {
+				delete(c.owners, key)
+				c.settled.Add(1)
+				return nil
+			}
+		}
+		c.children[key] = o
+		return nil
+	}
 	for _, kind := range kinds {
-		err := c.list(ctx, kind, selector, func(o *unstructured.Unstructured) { c.children[idOf(o)] = o })
+		err := c.list(ctx, kind, selector, visit)
 		if meta.IsNoMatchError(err) {
 			c.unserved[kind] = 0
 		} else if err != nil {

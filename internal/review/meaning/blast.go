@@ -16,6 +16,7 @@ func blastRadius(f *facts, report *review.Report) {
 	if report == nil {
 		return
 	}
+	others := exceptions(report)
 	groups := slices.Clone(report.Groups)
 	slices.SortStableFunc(groups, func(a, b review.Group) int { return len(b.Namespaces) - len(a.Namespaces) })
 	for i, g := range groups {
@@ -36,6 +37,10 @@ func blastRadius(f *facts, report *review.Report) {
 			what += fmt.Sprintf(" (%s %s is %s)", plain(c.Kind), plain(c.Name), plain(string(c.Action)))
 			one.place = c.Place
 			one.detail = append(one.detail, "For example in "+plain(c.Namespace)+fields(c))
+			one.detail = append(one.detail, others[g.Key]...)
+		}
+		if len(g.Unchanged) > 0 {
+			one.detail = append(one.detail, "Not in "+list(plainAll(g.Unchanged))+": nothing changes there")
 		}
 		one.text = fmt.Sprintf("%s in %s of %s", what, count(len(g.Namespaces), "namespace"), count(len(g.Tenants), "tenant"))
 		for _, name := range g.Namespaces {
@@ -49,6 +54,63 @@ func blastRadius(f *facts, report *review.Report) {
 			f.add(same)
 		}
 	}
+}
+
+// maxExceptions bounds the exceptions to a group that are told one by one.
+const maxExceptions = 3
+
+// exceptions are what becomes, in a line each, of the object of a group where it
+// changes in another way.
+func exceptions(report *review.Report) map[string][]string {
+	type at struct{ apiVersion, kind, namespace string }
+	wanted := map[at]bool{}
+	for _, g := range report.Groups {
+		if g.Representative < 0 || g.Representative >= len(report.Changes) {
+			continue
+		}
+		c := &report.Changes[g.Representative]
+		for _, name := range g.Otherwise[:min(maxExceptions, len(g.Otherwise))] {
+			wanted[at{c.APIVersion, c.Kind, name}] = true
+		}
+	}
+	if len(wanted) == 0 {
+		return nil
+	}
+	changes := map[at][]*review.Change{}
+	for i := range report.Changes {
+		c := &report.Changes[i]
+		key := at{c.APIVersion, c.Kind, c.Namespace}
+		if wanted[key] {
+			changes[key] = append(changes[key], c)
+		}
+	}
+	out := map[string][]string{}
+	for _, g := range report.Groups {
+		if len(g.Otherwise) == 0 || g.Representative < 0 || g.Representative >= len(report.Changes) {
+			continue
+		}
+		shown := &report.Changes[g.Representative]
+		for _, name := range g.Otherwise[:min(maxExceptions, len(g.Otherwise))] {
+			for _, c := range changes[at{shown.APIVersion, shown.Kind, name}] {
+				if c.Group != g.Key && (c.Name == shown.Name || c.Name == name) {
+					out[g.Key] = append(out[g.Key], fmt.Sprintf("Otherwise in %s, where it is %s%s", plain(name), plain(string(c.Action)), fields(c)))
+					break
+				}
+			}
+		}
+		if more := len(g.Otherwise) - maxExceptions; more > 0 {
+			out[g.Key] = append(out[g.Key], fmt.Sprintf("Otherwise in %s", list(plainAll(g.Otherwise[maxExceptions:]))))
+		}
+	}
+	return out
+}
+
+func plainAll(names []string) []string {
+	out := make([]string, len(names))
+	for i, n := range names {
+		out[i] = plain(n)
+	}
+	return out
 }
 
 func radius(namespaces, tenants int) review.Risk {

@@ -349,6 +349,41 @@ func TestAGroupOfChangesIsToldWithItsExtent(t *testing.T) {
 	}
 }
 
+func TestAGroupIsToldWithItsExceptions(t *testing.T) {
+	change := func(namespace, group string, paths ...string) review.Change {
+		c := review.Change{Object: review.Object{APIVersion: "v1", Kind: "ResourceQuota", Name: "quota", Namespace: namespace}, Action: review.Changed, Group: group}
+		for _, p := range paths {
+			c.Fields = append(c.Fields, review.Field{Path: p})
+		}
+		return c
+	}
+	report := &review.Report{
+		Changes: []review.Change{
+			change("acme-api", "g", "spec.hard.pods"), change("acme-web", "g", "spec.hard.pods"),
+			change("n1", "", "spec.hard.pods", "spec.hard.cpu"), change("n2", ""), change("n3", ""), change("n4", ""), change("n5", ""),
+		},
+		Groups: []review.Group{{
+			Key: "g", Cause: "tenants/_platform/p.yaml", Tenants: []string{"acme"}, Namespaces: []string{"acme-api", "acme-web"},
+			Otherwise: []string{"n1", "n2", "n3", "n4", "n5"}, Unchanged: []string{"acme-own"},
+		}},
+	}
+	got := Find(nil, nil, report)
+	want := []string{
+		"For example in acme-api: spec.hard.pods",
+		"Otherwise in n1, where it is changed: spec.hard.pods and spec.hard.cpu",
+		"Otherwise in n2, where it is changed",
+		"Otherwise in n3, where it is changed",
+		"Otherwise in n4 and n5",
+		"Not in acme-own: nothing changes there",
+	}
+	if len(got) != 1 {
+		t.Fatalf("%d findings, want one: %v", len(got), lines(got))
+	}
+	if diff := cmp.Diff(want, got[0].Details); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
 // Ten thousand namespaces that all change must not keep a reviewer waiting.
 func TestTenThousandNamespacesTakeSeconds(t *testing.T) {
 	if testing.Short() {

@@ -99,11 +99,11 @@ type htmlFinding struct {
 }
 
 type htmlGroup struct {
-	Size       string
-	Cause      string
-	Exceptions []string
-	Namespaces []string
-	Object     *htmlObject
+	Size                 string
+	Cause                string
+	Otherwise, Unchanged []string
+	Namespaces           []string
+	Object               *htmlObject
 }
 
 type htmlTenant struct {
@@ -155,7 +155,7 @@ func htmlView(v *view) htmlTree {
 	}
 	for _, g := range v.groups {
 		tree.Groups = append(tree.Groups, htmlGroup{
-			Size: groupSize(g), Cause: g.Cause, Exceptions: g.exceptions, Namespaces: g.Namespaces,
+			Size: groupSize(g), Cause: g.Cause, Otherwise: g.Otherwise, Unchanged: g.Unchanged, Namespaces: g.Namespaces,
 			Object: newHTMLObject(g.change, review.Info, &room),
 		})
 	}

@@ -324,9 +324,14 @@ func groupBlock(g group, level int) string {
 		return b.String()
 	}
 	open(&b, title)
-	if len(g.exceptions) > 0 {
-		names, more := where(nil, g.exceptions, 10)
-		fmt.Fprintf(&b, "Otherwise in %s.\n\n", join(codes(names), more))
+	for _, except := range []struct {
+		how   string
+		names []string
+	}{{"Otherwise in", g.Otherwise}, {"Unchanged in", g.Unchanged}} {
+		if len(except.names) > 0 {
+			names, more := where(nil, except.names, 10)
+			fmt.Fprintf(&b, "%s %s.\n\n", except.how, join(codes(names), more))
+		}
 	}
 	var lines []string
 	lines = diff(lines, g.change, level)

@@ -57,8 +57,6 @@ type namespace struct {
 type group struct {
 	review.Group
 	change *review.Change
-	// exceptions are namespaces in which the same object changes in another way.
-	exceptions []string
 }
 
 func newView(r *review.Report) *view {
@@ -92,27 +90,12 @@ func oldLast(a, b bool) int {
 // are shown one by one.
 func (v *view) addGroups() map[string]bool {
 	keys := map[string]bool{}
-	same := map[[3]string][]*review.Change{}
-	for i := range v.Changes {
-		c := &v.Changes[i]
-		k := [3]string{c.APIVersion, c.Kind, c.Name}
-		same[k] = append(same[k], c)
-	}
 	for _, g := range v.Groups {
 		if g.Representative < 0 || g.Representative >= len(v.Changes) || keys[g.Key] || g.Key == "" {
 			continue
 		}
 		keys[g.Key] = true
-		shown := group{Group: g, change: &v.Changes[g.Representative]}
-		c := shown.change
-		for _, other := range same[[3]string{c.APIVersion, c.Kind, c.Name}] {
-			if other.Group != g.Key && other.Namespace != "" {
-				shown.exceptions = append(shown.exceptions, other.Namespace)
-			}
-		}
-		slices.Sort(shown.exceptions)
-		shown.exceptions = slices.Compact(shown.exceptions)
-		v.groups = append(v.groups, shown)
+		v.groups = append(v.groups, group{Group: g, change: &v.Changes[g.Representative]})
 	}
 	slices.SortStableFunc(v.groups, func(a, b group) int { return len(b.Namespaces) - len(a.Namespaces) })
 	return keys

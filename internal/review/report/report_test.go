@@ -5,12 +5,15 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/jsonschema-go/jsonschema"
 
 	"github.com/aetherplatform/aether/internal/review"
 )
@@ -183,7 +186,7 @@ func TestAGroupIsShownOnceWithItsExceptions(t *testing.T) {
 	if n := strings.Count(out, "53 → 5353"); n != 2 { // the group's, and within 1053
 		t.Errorf("the change of the group is shown %d times:\n%s", n-1, out)
 	}
-	for _, want := range []string{"in 5 namespaces of 2 tenants", "otherwise in globex-shop"} {
+	for _, want := range []string{"in 5 namespaces of 2 tenants", "otherwise in globex-shop", "unchanged in acme-legacy"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("%q is missing:\n%s", want, out)
 		}
@@ -220,6 +223,50 @@ func TestSARIFHoldsWhatForgesAskFor(t *testing.T) {
 	}
 	if len(run.Results) != 2+1+5 {
 		t.Errorf("%d results, want 2 errors, 1 new violation and 5 findings", len(run.Results))
+	}
+}
+
+func TestSARIFIsOfItsSchema(t *testing.T) {
+	data, err := os.ReadFile(filepath.Join("testdata", "sarif-schema-2.1.0.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The validator knows draft 7, in which all that this schema uses is the same but
+	// for the name of its own address.
+	data = bytes.Replace(data, []byte("json-schema.org/draft-04/schema#"), []byte("json-schema.org/draft-07/schema#"), 1)
+	data = bytes.Replace(data, []byte(`"id": "https://docs.oasis-open.org`), []byte(`"$id": "https://docs.oasis-open.org`), 1)
+	var document jsonschema.Schema
+	if err := json.Unmarshal(data, &document); err != nil {
+		t.Fatal(err)
+	}
+	schema, err := document.Resolve(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, report := range map[string]*review.Report{
+		"a change of many things": sample(), "nothing": {}, "hostile names": poisoned("\u202e<%&\u009b\x00\n#?:"),
+	} {
+		var log any
+		if err := json.Unmarshal(written(t, SARIF, report), &log); err != nil {
+			t.Fatal(err)
+		}
+		if err := schema.Validate(log); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for name, broken := range map[string]string{
+		"no message": `{"version":"2.1.0","runs":[{"tool":{"driver":{"name":"x"}},"results":[{"ruleId":"x"}]}]}`,
+		"line 0": `{"version":"2.1.0","runs":[{"tool":{"driver":{"name":"x"}},"results":[{"message":{"text":"x"},"locations":[{"physicalLocation":
+			{"artifactLocation":{"uri":"x"},"region":{"startLine":0}}}]}]}]}`,
+		"a field of its own": `{"version":"2.1.0","runs":[{"tool":{"driver":{"name":"x"}},"aether":1}]}`,
+	} {
+		var log any
+		if err := json.Unmarshal([]byte(broken), &log); err != nil {
+			t.Fatal(err)
+		}
+		if schema.Validate(log) == nil {
+			t.Errorf("%s is taken, so the schema is not asked", name)
+		}
 	}
 }
 

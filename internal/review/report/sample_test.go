@@ -133,7 +133,8 @@ func sample() *review.Report {
 			Unchanged: map[string]any{"spec": map[string]any{"podSelector": map[string]any{}}}})
 	}
 	r.Groups = []review.Group{{Key: "dns", Cause: "base/namespace/network/dns.yaml", Tenants: []string{"acme", "globex"},
-		Namespaces: []string{"acme-api", "acme-ledger", "acme-web", "globex-app", "globex-web"}, Representative: len(r.Changes) - 5}}
+		Namespaces: []string{"acme-api", "acme-ledger", "acme-web", "globex-app", "globex-web"}, Representative: len(r.Changes) - 5,
+		Otherwise: []string{"globex-shop"}, Unchanged: []string{"acme-legacy"}}}
 	r.Changes = append(r.Changes, review.Change{Object: object("globex", "", net, "NetworkPolicy", "globex-shop", "allow-dns"), Action: review.Changed,
 		Place:  review.Place{File: "tenants/globex/shop.yaml", Line: 1},
 		Fields: []review.Field{{Path: "spec.egress[0].ports[0].port", Old: 1053, New: 5353}}})
@@ -155,7 +156,7 @@ func poisoned(s string) *review.Report {
 		Errors:     []review.Error{{Place: place, Tenant: s, Message: s}},
 		Approvals:  []review.Approval{{Path: s, Owners: []string{s}, Platform: true, Reason: s}},
 		Violations: []review.Violation{{Object: o, Policy: s, Message: s}},
-		Groups:     []review.Group{{Key: "g", Cause: s, Tenants: []string{s}, Namespaces: []string{s}, Representative: 0}},
+		Groups:     []review.Group{{Key: "g", Cause: s, Tenants: []string{s}, Namespaces: []string{s}, Representative: 0, Otherwise: []string{s}, Unchanged: []string{s}}},
 		Changes: []review.Change{
 			{Object: o, Action: review.Changed, Place: place, Group: "g", Fields: []review.Field{{Path: s, Old: s, New: s + "x"}}, Unchanged: tree},
 			{Object: o, Action: review.Changed, Place: place, Fields: []review.Field{

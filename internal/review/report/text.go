@@ -162,9 +162,14 @@ func (t *terminal) groups(v *view) {
 			note += ", by " + inert(g.Cause, maxMessage)
 		}
 		t.object("  ", g.change, note)
-		if len(g.exceptions) > 0 {
-			names, more := where(nil, g.exceptions, 10)
-			fmt.Fprintf(t, "      otherwise in %s\n", join(strings.Join(inertAll(names), ", "), more))
+		for _, except := range []struct {
+			how   string
+			names []string
+		}{{"otherwise in", g.Otherwise}, {"unchanged in", g.Unchanged}} {
+			if len(except.names) > 0 {
+				names, more := where(nil, except.names, 10)
+				fmt.Fprintf(t, "      %s %s\n", except.how, join(strings.Join(inertAll(names), ", "), more))
+			}
 		}
 	}
 	fmt.Fprintln(t)

@@ -10,7 +10,7 @@
 //	go run ./test/tools/build [GROUP|TOOL...]
 //	go run ./test/tools/build -needs   # packages of Debian that the group node needs and that are not there
 //
-// The groups are platform (the default), node, generate and lint.
+// The groups are platform (the default), node, generate, bench and lint.
 package main
 
 import (
@@ -98,6 +98,8 @@ var tools = []tool{
 		make: goBuild("sigs.k8s.io/controller-tools/cmd/controller-gen", nil)},
 	{name: "crd-ref-docs", group: "generate", folder: "crd-ref-docs", module: "github.com/elastic/crd-ref-docs",
 		make: goBuild("github.com/elastic/crd-ref-docs", nil)},
+	// What `aether diff` is measured beside: of the version whose packages the renderer has.
+	{name: "kustomize", group: "bench", folder: "kustomize", module: kustomize, make: goBuild(kustomize, kustomizeVersion)},
 	{name: "golangci-lint", group: "lint", folder: "golangci-lint", module: "github.com/golangci/golangci-lint/v2",
 		takes: "about 4 min on two cores", make: goBuild("github.com/golangci/golangci-lint/v2/cmd/golangci-lint", nil)},
 }
@@ -108,6 +110,7 @@ const (
 	sourceController    = "github.com/fluxcd/source-controller"
 	kustomizeController = "github.com/fluxcd/kustomize-controller"
 	cilium              = "github.com/cilium/cilium"
+	kustomize           = "sigs.k8s.io/kustomize/kustomize/v5"
 )
 
 // own is the folder of the project's own go.mod, as seen from test/tools.
@@ -174,7 +177,7 @@ func selected(names []string) ([]tool, error) {
 			}
 		}
 		if len(found) == before {
-			return nil, fmt.Errorf("no tool or group is called %q; the groups are platform, node, generate and lint", name)
+			return nil, fmt.Errorf("no tool or group is called %q; the groups are platform, node, generate, bench and lint", name)
 		}
 	}
 	return found, nil
@@ -352,6 +355,11 @@ func kubernetesVersion(version string) string {
 // giteaVersion links in what Gitea says that it is.
 func giteaVersion(version string) string {
 	return "-X main.Version=" + strings.TrimPrefix(version, "v")
+}
+
+// kustomizeVersion links in what kustomize says that it is.
+func kustomizeVersion(version string) string {
+	return "-X sigs.k8s.io/kustomize/api/provenance.version=" + version
 }
 
 // copyFiles copies files out of modules, which go.sum verifies. They can be written
