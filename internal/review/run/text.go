@@ -91,14 +91,34 @@ func Summary(report *review.Report) string {
 	}
 	text := strings.Join(parts, ", ")
 	if digest := digestOf(report); digest != "" {
-		_, value, found := strings.Cut(digest, ":")
-		if !found {
-			value = digest
-		}
-		text += "; digest " + short(value)
+		text += digestMark + short(sum(digest))
 	}
 	return text
 }
+
+// digestMark is before the digest in a summary.
+const digestMark = "; digest "
+
+// sum is a digest without the name of its algorithm.
+func sum(digest string) string {
+	if _, value, found := strings.Cut(digest, ":"); found {
+		return value
+	}
+	return digest
+}
+
+// DigestIn is what Summary told of the digest of head: its first digits, or "" where
+// it told none, or the forge had no room for it.
+func DigestIn(summary string) string {
+	_, digits, _ := strings.Cut(summary, digestMark)
+	if len(digits) != shortHash || !digestRule.MatchString(digits) {
+		return ""
+	}
+	return digits
+}
+
+// Tells is whether the first digits are those of a digest.
+func Tells(digits, digest string) bool { return digits != "" && short(sum(digest)) == digits }
 
 // maxCause of a review that could not be made, in a comment, in bytes.
 const maxCause = 2000
