@@ -264,7 +264,7 @@ func (c *comment) more(b *strings.Builder, all int, noun string) {
 }
 
 func (c *comment) writeErrors(b *strings.Builder) {
-	fresh := c.newErrors()
+	fresh := c.weights.Errors
 	if fresh > 0 {
 		b.WriteString("#### Errors\n\n")
 		for _, e := range c.errors[:min(fresh, c.rows)] {
@@ -295,7 +295,7 @@ func (c *comment) writeApprovals(b *strings.Builder) {
 }
 
 func (c *comment) writeViolations(b *strings.Builder) {
-	fresh := c.newViolations()
+	fresh := c.weights.Violations
 	if fresh > 0 {
 		b.WriteString("#### New policy violations\n\n")
 		c.violations(b, c.refused[:fresh])

@@ -54,31 +54,11 @@ func Summary(report *review.Report) string {
 			parts = append(parts, fmt.Sprintf("%d %s", n, many))
 		}
 	}
-	errs, violations, high, approvals := 0, 0, 0, 0
-	for _, e := range report.Errors {
-		if !e.Old {
-			errs++
-		}
-	}
-	for _, v := range report.Violations {
-		if !v.Old {
-			violations++
-		}
-	}
-	for _, f := range report.Findings {
-		if f.Risk == review.High {
-			high++
-		}
-	}
-	for _, a := range report.Approvals {
-		if a.Platform {
-			approvals++
-		}
-	}
-	add(errs, "error", "errors")
-	add(violations, "policy violation", "policy violations")
-	add(high, "high risk", "high risks")
-	if approvals > 0 {
+	w := report.Weigh()
+	add(w.Errors, "error", "errors")
+	add(w.Violations, "policy violation", "policy violations")
+	add(w.HighRisks, "high risk", "high risks")
+	if w.Platform > 0 {
 		parts = append(parts, "needs the platform team")
 	}
 	s := report.Summary
