@@ -58,11 +58,13 @@ func (f *Forge) open(repo string) (forge.Repository, error) {
 
 // review asks whether what a source has applied is what was reviewed.
 func (f *Forge) review(ctx context.Context, c client.Client, s *v1alpha1.TenantSource) applied.Verdict {
-	repo, why := f.Repo, ""
+	repo := f.Repo
 	if repo == "" {
-		if repo, why = f.repository(ctx, c, s); why != "" {
+		found, why := f.repository(ctx, c, s)
+		if why != "" {
 			return applied.Unknown(why)
 		}
+		repo = found
 	}
 	r, err := f.open(repo)
 	if err != nil {

@@ -54,6 +54,10 @@ Let the forge send push and pull request events, as JSON. A delivery that was he
 before does nothing, a newer head ends the review of an older one, and when too
 many pull requests wait the answer is 503.
 
+With --reports the whole report of each review is kept, shown below /reports/, and
+linked from the comment and the status. Its address cannot be guessed and is told
+there only, so that who may read the pull request may read it.
+
 Put TLS in front of it: deliveries are signed, not encrypted.`,
 		Example: `  aether review serve --forge gitea --url https://git.example.com --repo platform/fleet \
     --reconcile aether-system/fleet`,

@@ -104,7 +104,7 @@ func (r *Reports) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 		http.NotFound(w, request)
 		return
 	}
-	f, err := os.Open(filepath.Join(r.dir, name))
+	f, err := os.OpenInRoot(r.dir, name)
 	if err != nil {
 		http.Error(w, "this report is not kept any more: the newest review of the pull request links to its own, and `aether diff` makes any anew", http.StatusNotFound)
 		return
