@@ -4,8 +4,12 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -54,6 +58,7 @@ func TestClusterCommands(t *testing.T) {
 		{"get-namespaces", 0, []string{"get", "namespaces"}},
 		{"get-namespaces-wide", 0, []string{"get", "ns", "--tenant", "acme", "-o", "wide"}},
 		{"get-sources", 0, []string{"get", "sources", "-o", "wide"}},
+		{"get-sources-no-forge", 2, []string{"get", "sources", "--url", "https://git.example.com"}},
 		{"get-not-found", 4, []string{"get", "namespaces", "acme-wbe"}},
 		{"get-none", 0, []string{"get", "namespaces", "--tenant", "hooli"}},
 		{"explain", 1, []string{"explain", "namespace", "acme-web"}},
@@ -97,6 +102,37 @@ func TestClusterCommands(t *testing.T) {
 			t.Errorf("exit code %d, %v:\n%s", code, err, out)
 		}
 	})
+	t.Run("a forge tells whether what is applied was reviewed", func(t *testing.T) {
+		t.Setenv("AETHER_FORGE_TOKEN", "reader")
+		for name, described := range map[string]string{
+			"get-sources-reviewed": "2 changed; digest 6d5c4b3a2918",
+			"get-sources-differs":  "2 changed; digest 0123456789ab",
+		} {
+			w.golden(t, name, 0, "get", "sources", "--forge", "gitea", "--url", forgeWith(t, described), "--repo", "platform/fleet")
+		}
+		code, out := w.run(t, w.kubeconfig, "get", "sources", "-o", "json", "--forge", "gitea", "--url", forgeWith(t, ""), "--repo", "platform/fleet")
+		var list unstructured.UnstructuredList
+		if err := list.UnmarshalJSON(out); err != nil || code != 0 || len(list.Items) != 1 {
+			t.Fatalf("exit code %d, %v:\n%s", code, err, out)
+		}
+		if got, _, _ := unstructured.NestedString(list.Items[0].Object, "review", "reason"); got != "NotComparable" {
+			t.Errorf("the reason is %q, want NotComparable:\n%s", got, out)
+		}
+	})
+	t.Run("a forge that cannot be asked makes it unknown", func(t *testing.T) {
+		t.Setenv("AETHER_FORGE_TOKEN", "wrong")
+		at := forgeWith(t, "")
+		for why, flags := range map[string][]string{
+			"the token is wrong or has expired":        {"--url", at, "--repo", "platform/fleet"},
+			"connection refused":                       {"--url", "http://127.0.0.1:1", "--repo", "platform/fleet"},
+			"fleet is not on " + at + "; name the rep": {"--url", at}, // its address is the cluster's, and gets no token
+		} {
+			code, out := w.run(t, w.kubeconfig, append([]string{"get", "sources", "--forge", "gitea"}, flags...)...)
+			if code != 0 || !bytes.Contains(out, []byte("   Unknown   ")) || !bytes.Contains(out, []byte(why)) || bytes.Contains(out, []byte("wrong\n")) {
+				t.Errorf("exit code %d, and it does not say that %s:\n%s", code, why, out)
+			}
+		}
+	})
 	t.Run("reconcile", func(t *testing.T) {
 		w.answer(t)
 		w.golden(t, "reconcile", 1, "reconcile", "source", "fleet")
@@ -104,6 +140,36 @@ func TestClusterCommands(t *testing.T) {
 	t.Run("reconcile gives up when nobody answers", func(t *testing.T) {
 		w.golden(t, "reconcile-timeout", 1, "reconcile", "--timeout", "200ms")
 	})
+}
+
+// forgeWith is a Gitea on which the revision came by #12, with a review's status.
+func forgeWith(t *testing.T, described string) (url string) {
+	t.Helper()
+	_, commit, _ := strings.Cut(revision, ":")
+	head := strings.Repeat("b", 40)
+	const repo = "/api/v1/repos/platform/fleet"
+	answers := map[string]string{
+		repo + "/commits/" + commit + "/pull":   `{"number": 12, "state": "closed", "merged": true, "merge_commit_sha": "` + commit + `", "base": {"ref": "main"}, "head": {"ref": "topic", "sha": "` + head + `"}}`,
+		repo + "/git/refs/pull/12/head":         `[{"ref": "refs/pull/12/head", "object": {"sha": "` + head + `"}}]`,
+		repo + "/commits/" + head + "/statuses": `[{"id": 1, "context": "aether/review", "status": "success", "description": "` + described + `"}]`,
+		repo + "/git/commits/" + commit:         `{"commit": {"tree": {"sha": "one"}}}`,
+		repo + "/git/commits/" + head:           `{"commit": {"tree": {"sha": "another"}}}`,
+	}
+	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		answer, known := answers[r.URL.Path]
+		switch {
+		case r.Header.Get("Authorization") != "token reader":
+			http.Error(rw, `{"message": "no"}`, http.StatusUnauthorized)
+		case !known:
+			http.NotFound(rw, r)
+		case r.URL.Query().Get("page") > "1":
+			fmt.Fprint(rw, "[]")
+		default:
+			fmt.Fprint(rw, answer)
+		}
+	}))
+	t.Cleanup(server.Close)
+	return server.URL
 }
 
 // A cluster that has never heard of Aether is told from one that is down.

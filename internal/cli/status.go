@@ -33,15 +33,18 @@ func ReadyOf(conditions []metav1.Condition) Ready {
 func (r Ready) True() bool { return r.Status == metav1.ConditionTrue }
 
 // Cell is the status for a table.
-func (r Ready) Cell() Cell {
+func (r Ready) Cell() Cell { return StatusCell(r.Status) }
+
+// StatusCell is the status of a condition for a table.
+func StatusCell(status metav1.ConditionStatus) Cell {
 	style := Wait
-	switch {
-	case r.True():
+	switch status {
+	case metav1.ConditionTrue:
 		style = Good
-	case r.Status == metav1.ConditionFalse:
+	case metav1.ConditionFalse:
 		style = Bad
 	}
-	return Cell{Text: string(r.Status), Style: style}
+	return Cell{Text: string(status), Style: style}
 }
 
 // ShortRevision is a Flux revision for reading: "main@sha1:<40 digits>" becomes

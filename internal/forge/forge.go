@@ -131,8 +131,8 @@ type Options struct {
 	Wait func(context.Context, time.Duration) error
 }
 
-// New returns the forge.
-func New(o Options) (Forge, error) {
+// New returns a repository of a forge.
+func New(o Options) (Repository, error) {
 	if !slices.Contains(Kinds, o.Kind) {
 		return nil, fmt.Errorf("%q is not a forge: use gitea, github or gitlab", o.Kind)
 	}

@@ -40,6 +40,8 @@ type fake struct {
 	noPages bool
 	// noUser: the token is a CI job's, which may not ask who it is.
 	noUser bool
+	// past is what is answered to requests about commits, by path below the repository.
+	past map[string]any
 	// refuse is called before an answer is given, and true when it gave one.
 	refuse func(w http.ResponseWriter, r *http.Request) bool
 	// waited by the client.
@@ -49,7 +51,7 @@ type fake struct {
 	asked  []string
 }
 
-func (f *fake) open() Forge {
+func (f *fake) open() Repository {
 	f.Helper()
 	server := httptest.NewServer(f)
 	f.Cleanup(server.Close)
@@ -104,6 +106,13 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	path = strings.TrimPrefix(path, repo)
+	if body, ok := f.past[path+map[bool]string{true: "?" + r.URL.RawQuery}[strings.HasSuffix(path, "/compare")]]; ok {
+		if page, _ := strconv.Atoi(r.URL.Query().Get("page")); page > 1 {
+			body = []any{}
+		}
+		f.answer(w, 200, body)
+		return
+	}
 	if id, ok := f.one(path); ok {
 		f.change(w, r, id)
 		return

@@ -55,8 +55,12 @@ func (g *giteaForge) PullRequest(ctx context.Context, n int) (*PullRequest, erro
 	if pr.Base == nil || pr.Head == nil {
 		return nil, g.o.explain(doing, errors.New("the forge's answer names no base or no head"))
 	}
+	return pullOfGitea(pr), nil
+}
+
+func pullOfGitea(pr *gitea.PullRequest) *PullRequest {
 	out := &PullRequest{
-		Number: n, Title: pr.Title, BaseBranch: pr.Base.Ref, BaseSHA: pr.Base.Sha, HeadBranch: pr.Head.Ref, HeadSHA: pr.Head.Sha,
+		Number: int(pr.Index), Title: pr.Title, BaseBranch: pr.Base.Ref, BaseSHA: pr.Base.Sha, HeadBranch: pr.Head.Ref, HeadSHA: pr.Head.Sha,
 		Fork: pr.Head.RepoID != pr.Base.RepoID, State: Open, URL: pr.HTMLURL, Changed: pr.HTMLURL + "/files",
 	}
 	if pr.Head.Repository != nil {
@@ -68,7 +72,88 @@ func (g *giteaForge) PullRequest(ctx context.Context, n int) (*PullRequest, erro
 	case pr.State != gitea.StateOpen:
 		out.State = Closed
 	}
+	return out
+}
+
+func (g *giteaForge) MergedAs(ctx context.Context, sha string) (*PullRequest, error) {
+	doing := "find the pull request of " + sha
+	api, err := g.api(ctx)
+	if err != nil {
+		return nil, g.o.explain(doing, err)
+	}
+	pr, _, err := api.GetCommitPullRequest(g.o.owner(), g.o.name(), sha)
+	if IsNotFound(err) {
+		// It says the same of a repository that it does not show.
+		_, _, err = api.GetSingleCommit(g.o.owner(), g.o.name(), sha)
+		return nil, g.o.explain(doing, err)
+	}
+	if err != nil {
+		return nil, g.o.explain(doing, err)
+	}
+	if !pr.HasMerged || pr.MergedCommitID == nil || *pr.MergedCommitID != sha || pr.Base == nil || pr.Head == nil {
+		return nil, nil
+	}
+	out := pullOfGitea(pr)
+	// A branch that was pushed to after the merge is what Gitea tells as the head.
+	refs, _, err := api.GetRepoRefs(g.o.owner(), g.o.name(), fmt.Sprintf("pull/%d/head", out.Number))
+	if err != nil && !IsNotFound(err) {
+		return nil, g.o.explain(doing, err)
+	}
+	for _, ref := range refs {
+		if ref.Ref == fmt.Sprintf("refs/pull/%d/head", out.Number) && ref.Object != nil {
+			out.HeadSHA = ref.Object.SHA
+		}
+	}
 	return out, nil
+}
+
+func (g *giteaForge) StatusOf(ctx context.Context, sha string) (*Status, error) {
+	doing := "read the status of " + sha
+	api, err := g.api(ctx)
+	if err != nil {
+		return nil, g.o.explain(doing, err)
+	}
+	var newest *gitea.Status
+	for page := 1; page < maxPages; page++ {
+		list, _, err := api.ListStatuses(g.o.owner(), g.o.name(), sha, gitea.ListStatusesOption{ListOptions: gitea.ListOptions{Page: page, PageSize: giteaPage}})
+		if err != nil {
+			return nil, g.o.explain(doing, err)
+		}
+		fresh := false
+		for _, s := range list {
+			if s.Context == Context && (newest == nil || s.ID > newest.ID) {
+				newest = s
+			}
+			fresh = true
+		}
+		if !fresh {
+			break
+		}
+	}
+	if newest == nil {
+		return nil, nil
+	}
+	return &Status{State: StatusState(newest.State), Description: newest.Description, Link: newest.TargetURL}, nil
+}
+
+func (g *giteaForge) SameFiles(ctx context.Context, one, other string) (bool, error) {
+	doing := fmt.Sprintf("compare %s with %s", one, other)
+	api, err := g.api(ctx)
+	if err != nil {
+		return false, g.o.explain(doing, err)
+	}
+	var trees []string
+	for _, sha := range []string{one, other} {
+		commit, _, err := api.GetSingleCommit(g.o.owner(), g.o.name(), sha)
+		if err != nil {
+			return false, g.o.explain(doing, err)
+		}
+		if commit.RepoCommit == nil || commit.RepoCommit.Tree == nil {
+			return false, g.o.explain(doing, errors.New("the forge's answer names no tree"))
+		}
+		trees = append(trees, commit.RepoCommit.Tree.SHA)
+	}
+	return trees[0] == trees[1], nil
 }
 
 func (g *giteaForge) SetStatus(ctx context.Context, sha string, s Status) error {

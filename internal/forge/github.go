@@ -28,7 +28,7 @@ const (
 	githubActions = "github-actions[bot]"
 )
 
-func newGitHub(o Options, client *http.Client) (Forge, error) {
+func newGitHub(o Options, client *http.Client) (Repository, error) {
 	options := []github.ClientOptionsFunc{
 		github.WithHTTPClient(client), github.WithAuthToken(o.Token), github.WithDisableRateLimitCheck(),
 	}
@@ -51,19 +51,64 @@ func (g *githubForge) PullRequest(ctx context.Context, n int) (*PullRequest, err
 	if err != nil {
 		return nil, g.o.explain(fmt.Sprintf("read pull request #%d of %s", n, g.o.Repository), err)
 	}
+	return pullOfGitHub(pr), nil
+}
+
+func pullOfGitHub(pr *github.PullRequest) *PullRequest {
 	head, base := pr.GetHead(), pr.GetBase()
 	out := &PullRequest{
-		Number: n, Title: pr.GetTitle(), BaseBranch: base.GetRef(), BaseSHA: base.GetSHA(), HeadBranch: head.GetRef(), HeadSHA: head.GetSHA(),
+		Number: pr.GetNumber(), Title: pr.GetTitle(), BaseBranch: base.GetRef(), BaseSHA: base.GetSHA(), HeadBranch: head.GetRef(), HeadSHA: head.GetSHA(),
 		HeadCloneURL: head.GetRepo().GetCloneURL(), Fork: head.GetRepo().GetID() != base.GetRepo().GetID(),
 		State: Open, URL: pr.GetHTMLURL(), Changed: pr.GetHTMLURL() + "/files",
 	}
 	switch {
-	case pr.GetMerged():
+	case pr.GetMerged(), pr.MergedAt != nil: // a list tells only when
 		out.State = Merged
 	case pr.GetState() != "open":
 		out.State = Closed
 	}
-	return out, nil
+	return out
+}
+
+func (g *githubForge) MergedAs(ctx context.Context, sha string) (*PullRequest, error) {
+	list, _, err := g.api.PullRequests.ListPullRequestsWithCommit(ctx, g.o.owner(), g.o.name(), sha, &github.ListOptions{PerPage: githubPage})
+	if err != nil {
+		return nil, g.o.explain("find the pull request of "+sha, err)
+	}
+	for _, pr := range list {
+		if pr.MergedAt != nil && pr.GetMergeCommitSHA() == sha {
+			return pullOfGitHub(pr), nil
+		}
+	}
+	return nil, nil
+}
+
+func (g *githubForge) StatusOf(ctx context.Context, sha string) (*Status, error) {
+	for page := 1; page != 0; {
+		combined, response, err := g.api.Repositories.GetCombinedStatus(ctx, g.o.owner(), g.o.name(), sha, &github.ListOptions{Page: page, PerPage: githubPage})
+		if err != nil {
+			return nil, g.o.explain("read the status of "+sha, err)
+		}
+		for _, s := range combined.Statuses { // the newest of each context
+			if s.GetContext() == Context {
+				return &Status{State: StatusState(s.GetState()), Description: s.GetDescription(), Link: s.GetTargetURL()}, nil
+			}
+		}
+		page = response.NextPage
+	}
+	return nil, nil
+}
+
+func (g *githubForge) SameFiles(ctx context.Context, one, other string) (bool, error) {
+	var trees []string
+	for _, sha := range []string{one, other} {
+		commit, _, err := g.api.Git.GetCommit(ctx, g.o.owner(), g.o.name(), sha)
+		if err != nil {
+			return false, g.o.explain(fmt.Sprintf("compare %s with %s", one, other), err)
+		}
+		trees = append(trees, commit.GetTree().GetSHA())
+	}
+	return trees[0] != "" && trees[0] == trees[1], nil
 }
 
 func (g *githubForge) SetStatus(ctx context.Context, sha string, s Status) error {

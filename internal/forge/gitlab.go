@@ -34,7 +34,7 @@ type unlimited struct{}
 
 func (unlimited) Wait(context.Context) error { return nil }
 
-func newGitLab(o Options, client *http.Client) (Forge, error) {
+func newGitLab(o Options, client *http.Client) (Repository, error) {
 	api, err := gitlab.NewClient(o.Token, gitlab.WithBaseURL(o.URL), gitlab.WithHTTPClient(client),
 		gitlab.WithoutRetries(), gitlab.WithCustomLimiter(unlimited{}))
 	if err != nil {
@@ -52,8 +52,14 @@ func (g *gitlabForge) PullRequest(ctx context.Context, n int) (*PullRequest, err
 	if err != nil {
 		return nil, g.o.explain(fmt.Sprintf("read merge request !%d of %s", n, g.o.Repository), err)
 	}
+	out := g.pull(&mr.BasicMergeRequest)
+	out.BaseSHA = mr.DiffRefs.BaseSha
+	return out, nil
+}
+
+func (g *gitlabForge) pull(mr *gitlab.BasicMergeRequest) *PullRequest {
 	out := &PullRequest{
-		Number: n, Title: mr.Title, BaseBranch: mr.TargetBranch, BaseSHA: mr.DiffRefs.BaseSha, HeadBranch: mr.SourceBranch, HeadSHA: mr.SHA,
+		Number: int(mr.IID), Title: mr.Title, BaseBranch: mr.TargetBranch, HeadBranch: mr.SourceBranch, HeadSHA: mr.SHA,
 		Fork: mr.SourceProjectID != mr.TargetProjectID, State: Open, URL: mr.WebURL, Changed: mr.WebURL + "/diffs",
 	}
 	if !out.Fork {
@@ -66,7 +72,55 @@ func (g *gitlabForge) PullRequest(ctx context.Context, n int) (*PullRequest, err
 	default: // closed, or locked while it is being merged
 		out.State = Closed
 	}
+	return out
+}
+
+func (g *gitlabForge) MergedAs(ctx context.Context, sha string) (*PullRequest, error) {
+	list, _, err := g.api.Commits.ListMergeRequestsByCommit(g.o.Repository, sha, gitlab.WithContext(ctx))
+	if err != nil {
+		return nil, g.o.explain("find the merge request of "+sha, err)
+	}
+	for _, mr := range list {
+		// A fast-forward makes no commit: the head is what the branch holds then.
+		if mr.State == "merged" && (mr.MergeCommitSHA == sha || mr.MergeCommitSHA == "" && (mr.SquashCommitSHA == sha || mr.SHA == sha)) {
+			return g.pull(mr), nil
+		}
+	}
+	return nil, nil
+}
+
+func (g *gitlabForge) StatusOf(ctx context.Context, sha string) (*Status, error) {
+	list, _, err := g.api.Commits.GetCommitStatuses(g.o.Repository, sha, &gitlab.GetCommitStatusesOptions{Name: gitlab.Ptr(Context)}, gitlab.WithContext(ctx))
+	if err != nil {
+		return nil, g.o.explain("read the status of "+sha, err)
+	}
+	var newest *gitlab.CommitStatus
+	for _, s := range list {
+		if s.Name == Context && (newest == nil || s.ID > newest.ID) {
+			newest = s
+		}
+	}
+	if newest == nil {
+		return nil, nil
+	}
+	out := &Status{State: Broken, Description: newest.Description, Link: newest.TargetURL}
+	switch newest.Status {
+	case "success":
+		out.State = Success
+	case "failed": // which a review that could not be made is as well
+		out.State = Failure
+	case "pending", "running", "created":
+		out.State = Pending
+	}
 	return out, nil
+}
+
+func (g *gitlabForge) SameFiles(ctx context.Context, one, other string) (bool, error) {
+	found, _, err := g.api.Repositories.Compare(g.o.Repository, &gitlab.CompareOptions{From: &one, To: &other, Straight: gitlab.Ptr(true)}, gitlab.WithContext(ctx))
+	if err != nil {
+		return false, g.o.explain(fmt.Sprintf("compare %s with %s", one, other), err)
+	}
+	return len(found.Diffs) == 0 && !found.CompareTimeout, nil
 }
 
 // gitlabStates are GitLab's words for ours.

@@ -74,7 +74,8 @@ func (p *Platform) reviewer() *Process {
 	process := p.newProcess("review", p.bin("aether"), p.Ports.Review, "http://"+loopback(p.Ports.ReviewProbes)+"/readyz",
 		"review", "serve", "--forge=gitea", "--url="+p.forgeURL(), "--repo="+forgeOrg+"/"+fleetName, "--user="+reviewUser,
 		"--branch=main", "--reconcile="+v1alpha1.SystemNamespace+"/"+fleetName, "--kubeconfig="+p.KubeconfigOf("review"),
-		"--listen="+loopback(p.Ports.Review), "--probes="+loopback(p.Ports.ReviewProbes), "--cache="+p.file("review"))
+		"--listen="+loopback(p.Ports.Review), "--probes="+loopback(p.Ports.ReviewProbes), "--cache="+p.file("review"),
+		"--reports="+p.receiverURL())
 	process.What = "Aether: reviews pull requests, and has Flux fetch what was pushed"
 	process.Secrets = map[string]string{
 		"AETHER_FORGE_TOKEN":    filepath.Join(p.file(pkiDir), reviewToken),

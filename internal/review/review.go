@@ -251,20 +251,47 @@ type Violation struct {
 	Old bool `json:"old,omitempty"`
 }
 
-// Failed is whether the change must not be merged as it is: head has new errors
-// or new violations.
-func (r *Report) Failed() bool {
+// Weights are what decides about a merge, counted.
+type Weights struct {
+	// Errors and Violations that base has not.
+	Errors, Violations int
+	// HighRisks are findings of high risk.
+	HighRisks int
+	// Platform approvals are those that only the platform team can give.
+	Platform int
+}
+
+// Weigh counts what decides about a merge.
+func (r *Report) Weigh() Weights {
+	var w Weights
 	for _, e := range r.Errors {
 		if !e.Old {
-			return true
+			w.Errors++
 		}
 	}
 	for _, v := range r.Violations {
 		if !v.Old {
-			return true
+			w.Violations++
 		}
 	}
-	return false
+	for _, f := range r.Findings {
+		if f.Risk == High {
+			w.HighRisks++
+		}
+	}
+	for _, a := range r.Approvals {
+		if a.Platform {
+			w.Platform++
+		}
+	}
+	return w
+}
+
+// Failed is whether the change must not be merged as it is: head has new errors
+// or new violations.
+func (r *Report) Failed() bool {
+	w := r.Weigh()
+	return w.Errors > 0 || w.Violations > 0
 }
 
 // Empty is whether nothing that is rendered changes.

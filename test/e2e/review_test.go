@@ -1,7 +1,9 @@
 package e2e
 
 import (
+	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -22,10 +24,12 @@ import (
 // What was reviewed is what runs: the digest of the comment is the one that the
 // TenantSource reports after the merge. The review server comments as webhooks come,
 // a CI job with the same token updates that comment, and the forge lets nothing be
-// merged that the review does not.
+// merged that the review does not. `aether get sources` says so of what is applied.
 func TestAPullRequestIsReviewedMergedAndApplied(t *testing.T) {
 	w := startWorld(t, filepath.Join(testenv.Root(), "tenants"))
 	forge := w.forge()
+	w.settles(local.Pushed{Commit: w.git("rev-parse", "origin/main")})
+	forge.saysOfWhatRuns("False", "NotReviewed", "came by no pull request")
 
 	// A namespace is opened to the internet.
 	w.git("switch", "--quiet", "--create", "open-the-shop")
@@ -38,7 +42,7 @@ func TestAPullRequestIsReviewedMergedAndApplied(t *testing.T) {
 	if want := "can now be reached by the internet"; !strings.Contains(comment.Body, want) || strings.Contains(comment.Body, "<img") {
 		t.Errorf("the comment lacks %q, or repeats the title's markup:\n%s", want, comment.Body)
 	}
-	if code, out := forge.review(number); code != 0 {
+	if code, out := forge.review(number, "--link", reportLink(comment)); code != 0 {
 		t.Fatalf("the review of a CI job ends with %d, want 0\n%s", code, out)
 	}
 	if again := forge.comment(number); again.ID != comment.ID || again.Body != comment.Body {
@@ -78,6 +82,42 @@ func TestAPullRequestIsReviewedMergedAndApplied(t *testing.T) {
 	if reviewed == "" || source.Status.Digest != reviewed {
 		t.Errorf("%q is applied, and %q was reviewed", source.Status.Digest, reviewed)
 	}
+	forge.saysOfWhatRuns("True", "AsReviewed", fmt.Sprintf("as it was reviewed in #%d", number))
+
+	// Two that were reviewed one by one: nobody has seen both together.
+	one, head := forge.proposes(proposal{branch: "one", files: map[string]string{"tenants/acme/namespaces/one.yaml": namespaceYAML("acme", "acme-one")}})
+	other, otherHead := forge.proposes(proposal{branch: "other", files: map[string]string{"tenants/acme/namespaces/other.yaml": namespaceYAML("acme", "acme-other")}})
+	forge.reviews(head, gitea.StatusSuccess)
+	forge.reviews(otherHead, gitea.StatusSuccess)
+	if !forge.merge(one) || !forge.merge(other) {
+		t.Fatal("what may be merged was not")
+	}
+	w.git("fetch", "--quiet", "origin", "main")
+	w.settles(local.Pushed{Commit: w.git("rev-parse", "origin/main")})
+	forge.saysOfWhatRuns("False", "MergeDiffers", "main had moved on")
+}
+
+// saysOfWhatRuns has `aether get sources` say whether what is applied was reviewed.
+func (f *forge) saysOfWhatRuns(status, reason, message string) {
+	f.Helper()
+	cmd := exec.CommandContext(f.Context(), filepath.Join(testenv.Root(), "bin", "aether"), "get", "sources", "--output", "json",
+		"--kubeconfig", f.Kubeconfig(), "--forge", "gitea", "--url", f.url)
+	cmd.Env = append(os.Environ(), "AETHER_FORGE_TOKEN="+f.token)
+	out, err := cmd.Output()
+	if err != nil {
+		f.Fatalf("aether get sources: %v\n%s", err, out)
+	}
+	var list struct {
+		Items []struct {
+			Review struct{ Status, Reason, Message string }
+		}
+	}
+	if err := json.Unmarshal(out, &list); err != nil || len(list.Items) != 1 {
+		f.Fatalf("aether get sources: %v\n%s", err, out)
+	}
+	if got := list.Items[0].Review; got.Status != status || got.Reason != reason || !strings.Contains(got.Message, message) {
+		f.Errorf("of what runs it says %+v, not %s, %s, %s", got, status, reason, message)
+	}
 }
 
 // edit is a file below tenants/ of the checkout with a text in place of another.
@@ -101,6 +141,9 @@ type forge struct {
 	*world
 	*gitea.Client
 	url, token string
+	// user of Client, where it is not the administrator; remote is their fork of the
+	// repository, where they have one.
+	user, password, remote string
 }
 
 func (w *world) forge() *forge {
@@ -154,10 +197,11 @@ func (f *forge) merge(number int64) bool {
 }
 
 // review runs `aether review` as a CI job does, and returns its exit code.
-func (f *forge) review(number int64) (int, string) {
+func (f *forge) review(number int64, flags ...string) (int, string) {
 	f.Helper()
-	cmd := exec.CommandContext(f.Context(), filepath.Join(testenv.Root(), "bin", "aether"), "review",
-		"--forge", "gitea", "--url", f.url, "--repo", fleetOwner+"/"+fleetRepository, "--pr", strconv.FormatInt(number, 10), "--user", "aether-review")
+	args := append([]string{"review", "--forge", "gitea", "--url", f.url, "--repo", fleetOwner + "/" + fleetRepository,
+		"--pr", strconv.FormatInt(number, 10), "--user", "aether-review"}, flags...)
+	cmd := exec.CommandContext(f.Context(), filepath.Join(testenv.Root(), "bin", "aether"), args...)
 	cmd.Env = append(os.Environ(), "AETHER_FORGE_TOKEN="+f.token, "XDG_CACHE_HOME="+f.TempDir())
 	out, err := cmd.CombinedOutput()
 	if strings.Contains(string(out), f.token) {

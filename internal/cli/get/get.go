@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
+	"os"
 	"slices"
 	"strings"
 
@@ -28,6 +30,7 @@ type Options struct {
 	Tenant    string
 	Namespace string
 	Output    string
+	Forge     Forge
 }
 
 // kinds are what can be asked for, and how.
@@ -41,13 +44,17 @@ var kinds = map[string]func(context.Context, client.Client, *Options) (*listing,
 type listing struct {
 	table   *cli.Table
 	objects []client.Object
+	// beside are further fields of objects that the cluster does not hold, by object.
+	beside map[client.Object]map[string]any
+	// notes are lines for whoever reads the table.
+	notes []string
 	// all are the names that there are, whatever was asked for.
 	all []string
 }
 
 // NewCommand returns the command.
 func NewCommand(env *cli.Env) *cobra.Command {
-	o := &Options{Env: env}
+	o := &Options{Env: env, Forge: Forge{Getenv: os.Getenv}}
 	cmd := &cobra.Command{
 		Use:   "get [tenants|namespaces|sources] [NAME...]",
 		Short: "List tenants, namespaces or sources with their state",
@@ -56,11 +63,22 @@ func NewCommand(env *cli.Env) *cobra.Command {
 ready; REVISION is the commit that last changed it. "aether explain namespace"
 tells the whole story of one namespace.
 
+Of sources, the column REVIEWED says whether what is applied is what was reviewed:
+it follows the commit that was applied to the pull request that brought it, and
+compares the digest that is applied with the one that the status aether/review of
+its head tells. That takes a forge to ask, with --forge and --url, and a token that
+may read the repository in AETHER_FORGE_TOKEN, or else GITEA_TOKEN, GITHUB_TOKEN or
+GITLAB_TOKEN. The forge that you name is the only host that is sent it. It is False
+with a reason where nobody reviewed it, the review refused it, or something else is
+applied, such as a merge after the branch had moved on; Unknown where it cannot be
+told, and - where no forge is named. In json and yaml it is the field "review".
+
 kubectl shows the same objects: kubectl get tenants, tenantnamespaces,
 tenantsources, or all of them with kubectl get aether -A.`,
 		Example: `  aether get
   aether get namespaces --tenant acme
   aether get sources --output wide
+  aether get sources --forge gitea --url https://git.example.com
   aether get namespaces acme-web --output yaml`,
 		ValidArgs: []string{"tenants", "namespaces", "sources"},
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -76,6 +94,7 @@ tenantsources, or all of them with kubectl get aether -A.`,
 	flags.StringVar(&o.Tenant, "tenant", "", "only this tenant's")
 	flags.StringVarP(&o.Namespace, "namespace", "n", "", "only this namespace, or the sources in it (default: all)")
 	o.AddFlags(flags)
+	o.Forge.addFlags(flags)
 	return cmd
 }
 
@@ -85,6 +104,9 @@ func run(ctx context.Context, o *Options) error {
 	}
 	list, err := kindOf(o.Kind)
 	if err != nil {
+		return err
+	}
+	if err := o.Forge.check(); err != nil {
 		return err
 	}
 	c, err := o.Connect()
@@ -103,13 +125,16 @@ func run(ctx context.Context, o *Options) error {
 
 	switch o.Output {
 	case "json", "yaml":
-		return printObjects(o.Out, found.objects, o.Output)
+		return printObjects(o.Out, found, o.Output)
 	}
 	if len(found.objects) == 0 {
 		fmt.Fprintf(o.Err, "no %s found\n", o.Kind)
 		return nil
 	}
 	found.table.Print(o.Out, o.Color)
+	for _, note := range found.notes {
+		fmt.Fprintln(o.Err, note)
+	}
 	return nil
 }
 
@@ -213,7 +238,7 @@ func sources(ctx context.Context, c client.Client, o *Options) (*listing, error)
 	if err := c.List(ctx, &list, client.InNamespace(o.Namespace)); err != nil {
 		return nil, err
 	}
-	l := &listing{table: cli.NewTable(o.header([]string{"NAMESPACE", "SOURCE", "TENANTS", "READY", "STATUS", "REVISION", "AGE"}, "FROM", "PATH", "DIGEST")...)}
+	l := &listing{table: cli.NewTable(o.header([]string{"NAMESPACE", "SOURCE", "TENANTS", "READY", "STATUS", "REVISION", "REVIEWED", "AGE"}, "FROM", "PATH", "DIGEST", "REVIEW")...)}
 	for i := range list.Items {
 		s := &list.Items[i]
 		l.all = append(l.all, s.Name)
@@ -222,9 +247,18 @@ func sources(ctx context.Context, c client.Client, o *Options) (*listing, error)
 		}
 		ready := cli.ReadyOf(s.Status.Conditions)
 		row := []cli.Cell{cli.Text(s.Namespace), cli.Text(s.Name), cli.Text(orDash(s.Status.Summary)), ready.Cell(), cli.Text(o.message(ready)),
-			cli.Text(o.shorten(s.Status.LastAppliedRevision)), cli.Text(o.Age(s.CreationTimestamp.Time))}
+			cli.Text(o.shorten(s.Status.LastAppliedRevision)), cli.Text("-"), cli.Text(o.Age(s.CreationTimestamp.Time))}
+		message := "-"
+		if o.Forge.named() {
+			verdict := o.Forge.review(ctx, c, s)
+			row[len(row)-2] = cli.StatusCell(verdict.Status)
+			message = verdict.Message
+			if err := l.say(s, verdict, o.Output == "wide"); err != nil {
+				return nil, err
+			}
+		}
 		if o.Output == "wide" {
-			row = append(row, cli.Text(s.Spec.SourceRef.Kind+"/"+s.Spec.SourceRef.Name), cli.Text(s.Spec.Path), cli.Text(orDash(s.Status.Digest)))
+			row = append(row, cli.Text(s.Spec.SourceRef.Kind+"/"+s.Spec.SourceRef.Name), cli.Text(s.Spec.Path), cli.Text(orDash(s.Status.Digest)), cli.Text(message))
 		}
 		l.add(s, row)
 	}
@@ -257,21 +291,22 @@ func orDash(s string) string {
 }
 
 // printObjects writes a v1 List, as kubectl does, without managedFields.
-func printObjects(w io.Writer, objects []client.Object, format string) error {
+func printObjects(w io.Writer, found *listing, format string) error {
 	list := &unstructured.UnstructuredList{Object: map[string]any{"apiVersion": "v1", "kind": "List"}, Items: []unstructured.Unstructured{}}
-	for _, obj := range objects {
+	for _, obj := range found.objects {
 		obj.SetManagedFields(nil)
 		content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(obj)
 		if err != nil {
 			return fmt.Errorf("cannot print %s: %w", obj.GetName(), err)
 		}
+		maps.Copy(content, found.beside[obj])
 		u := unstructured.Unstructured{Object: content}
 		u.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind(kindName(obj)))
 		list.Items = append(list.Items, u)
 	}
 	data, err := json.MarshalIndent(list.UnstructuredContent(), "", "  ")
 	if err != nil {
-		return fmt.Errorf("cannot print %s: %w", cli.Count(len(objects), "object"), err)
+		return fmt.Errorf("cannot print %s: %w", cli.Count(len(found.objects), "object"), err)
 	}
 	if format == "yaml" {
 		if data, err = yaml.JSONToYAML(data); err != nil {

@@ -177,7 +177,7 @@ func (t *target) open(env *cli.Env, ci ciJob, getenv func(string) string, repo s
 	if address == "" && kind == forge.GitHub {
 		address = "https://github.com"
 	}
-	f, err := forge.New(forge.Options{Kind: kind, URL: address, Repository: repo, Token: token(kind, getenv), Self: t.Self, Now: env.Now})
+	f, err := forge.New(forge.Options{Kind: kind, URL: address, Repository: repo, Token: cli.ForgeToken(kind, getenv), Self: t.Self, Now: env.Now})
 	if err != nil {
 		return nil, cli.Usage("aether review --help", "%w", err)
 	}

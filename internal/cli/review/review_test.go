@@ -60,7 +60,7 @@ func TestACIJobNeedsNoFlags(t *testing.T) {
 			if diff := cmp.Diff(test.want, got, cmp.AllowUnexported(ciJob{})); diff != "" {
 				t.Errorf("%s (-want +got)\n%s", test.why, diff)
 			}
-			if got := token(got.kind, getenv); got != test.token {
+			if got := cli.ForgeToken(got.kind, getenv); got != test.token {
 				t.Errorf("%s: the token is %q, want %q", test.why, got, test.token)
 			}
 		})

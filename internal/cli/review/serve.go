@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/aetherplatform/aether/internal/cli"
 	"github.com/aetherplatform/aether/internal/forge"
+	"github.com/aetherplatform/aether/internal/review"
 	"github.com/aetherplatform/aether/internal/review/run"
 	"github.com/aetherplatform/aether/internal/review/serve"
 )
@@ -33,6 +35,8 @@ type ServeOptions struct {
 	Branch         string
 	Reconcile      []string
 	Listen, Probes string
+	Reports        string
+	KeepReports    int
 	Workers, Queue int
 	Timeout        time.Duration
 }
@@ -50,6 +54,10 @@ Let the forge send push and pull request events, as JSON. A delivery that was he
 before does nothing, a newer head ends the review of an older one, and when too
 many pull requests wait the answer is 503.
 
+With --reports the whole report of each review is kept, shown below /reports/, and
+linked from the comment and the status. Its address cannot be guessed and is told
+there only, so that who may read the pull request may read it.
+
 Put TLS in front of it: deliveries are signed, not encrypted.`,
 		Example: `  aether review serve --forge gitea --url https://git.example.com --repo platform/fleet \
     --reconcile aether-system/fleet`,
@@ -64,6 +72,8 @@ Put TLS in front of it: deliveries are signed, not encrypted.`,
 	flags.StringArrayVar(&o.Reconcile, "reconcile", nil, "`namespace/name` of a GitRepository to fetch when the branch was pushed; may be repeated")
 	flags.StringVar(&o.Listen, "listen", ":8080", "`address` for webhooks")
 	flags.StringVar(&o.Probes, "probes", ":8081", "`address` for /healthz, /readyz and /metrics")
+	flags.StringVar(&o.Reports, "reports", "", "`URL` by which people reach --listen, for comments to link to the whole report (default: no link)")
+	flags.IntVar(&o.KeepReports, "keep-reports", 100, "how many whole reports to keep below --cache; the oldest go first")
 	flags.IntVar(&o.Workers, "workers", 2, "how many pull requests to review at the same time")
 	flags.IntVar(&o.Queue, "queue", 100, "how many pull requests may wait")
 	flags.DurationVar(&o.Timeout, "timeout", 10*time.Minute, "how long a review may take")
@@ -87,29 +97,56 @@ func (o *ServeOptions) run(ctx context.Context) error {
 		defer func() { _ = os.RemoveAll(dir) }()
 		o.Cache = dir
 	}
+	reports, err := o.reports()
+	if err != nil {
+		return err
+	}
 	reviewers := map[string]serve.Reviewer{}
 	for _, repo := range o.Repos {
 		f, err := o.open(o.Env, ciJob{}, o.Getenv, repo)
 		if err != nil {
 			return err
 		}
-		reviewers[repo] = &run.Runner{
+		runner := &run.Runner{
 			Forge: f, Mirror: &run.Mirror{Dir: filepath.Join(o.Cache, folder(repo))},
 			Produce: o.Produce, Markdown: o.Markdown, Log: log.With("repository", repo),
 		}
+		if reports != nil {
+			runner.Keep = func(pr *forge.PullRequest, r *review.Report) (string, error) { return reports.Keep(repo, pr, r) }
+		}
+		reviewers[repo] = runner
 	}
 	fetch, err := o.fetch(log)
 	if err != nil {
 		return err
 	}
 	server, err := serve.New(serve.Options{
-		Kind: forge.Kind(o.Forge), Secret: []byte(secret), Repositories: reviewers, Branch: o.Branch, Pushed: fetch,
+		Kind: forge.Kind(o.Forge), Secret: []byte(secret), Repositories: reviewers, Branch: o.Branch, Pushed: fetch, Reports: reports,
 		Workers: o.Workers, Queue: o.Queue, Timeout: o.Timeout, Now: o.Now, Log: log,
 	})
 	if err != nil {
 		return cli.Usage("aether review serve --help", "%w", err)
 	}
 	return o.listen(ctx, server, log)
+}
+
+// reports keeps whole reports; nil where no address of theirs is known.
+func (o *ServeOptions) reports() (*serve.Reports, error) {
+	if o.Reports == "" {
+		return nil, nil
+	}
+	if u, err := url.Parse(o.Reports); err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return nil, cli.Usage("--reports https://review.example.com", "--reports: %q is not an address by which people reach this server", o.Reports)
+	}
+	write := o.Formats["html"]
+	if write == nil {
+		write = writeJSON
+	}
+	reports, err := serve.NewReports(filepath.Join(o.Cache, "reports"), o.Reports, o.KeepReports, write)
+	if err != nil {
+		return nil, cli.Usage("--keep-reports 100", "%w", err)
+	}
+	return reports, nil
 }
 
 // fetch is what a push to the tracked branch does; nil where nothing is asked for.

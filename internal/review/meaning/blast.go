@@ -27,20 +27,25 @@ func blastRadius(f *facts, report *review.Report) {
 			f.add(fact{risk: review.Info, category: review.BlastRadius, text: fmt.Sprintf("%d more changes are the same in many namespaces", len(groups)-maxGroups)})
 			return
 		}
-		what := "One change is made"
-		if g.Cause != "" {
-			what = plain(g.Cause) + " changes"
-		}
-		one := fact{risk: radius(len(g.Namespaces), len(g.Tenants)), category: review.BlastRadius, place: review.Place{}}
+		what := "The same changes"
+		// Groups that count the same are not the same: who keeps them apart.
+		one := fact{risk: radius(len(g.Namespaces), len(g.Tenants)), category: review.BlastRadius, who: plain(g.Key)}
 		if g.Representative >= 0 && g.Representative < len(report.Changes) {
 			c := &report.Changes[g.Representative]
-			what += fmt.Sprintf(" (%s %s is %s)", plain(c.Kind), plain(c.Name), plain(string(c.Action)))
+			what = plain(c.Kind)
+			if c.Name != c.Namespace { // or it has another name in each of them
+				what += " " + plain(c.Name)
+			}
+			what += " is " + plain(string(c.Action))
 			one.place = c.Place
 			one.detail = append(one.detail, "For example in "+plain(c.Namespace)+fields(c))
 			one.detail = append(one.detail, others[g.Key]...)
 		}
 		if len(g.Unchanged) > 0 {
 			one.detail = append(one.detail, "Not in "+list(plainAll(g.Unchanged))+": nothing changes there")
+		}
+		if g.Cause != "" {
+			what = plain(g.Cause) + " changes: " + what
 		}
 		one.text = fmt.Sprintf("%s in %s of %s", what, count(len(g.Namespaces), "namespace"), count(len(g.Tenants), "tenant"))
 		for _, name := range g.Namespaces {

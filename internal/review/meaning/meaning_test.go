@@ -340,7 +340,7 @@ func TestAGroupOfChangesIsToldWithItsExtent(t *testing.T) {
 	got := Find(nil, nil, report)
 	want := []review.Finding{{
 		Risk: review.Low, Category: review.BlastRadius,
-		Title:   "base/namespace/network changes (CiliumNetworkPolicy tenant-rules is changed) in 3 namespaces of 2 tenants",
+		Title:   "base/namespace/network changes: CiliumNetworkPolicy tenant-rules is changed in 3 namespaces of 2 tenants",
 		Details: []string{"For example in acme-web: spec.egress[0].toPorts"},
 		Tenants: []string{"acme", "globex"}, Namespaces: []string{"acme-web", "globex-api", "globex-web"},
 	}}
@@ -381,6 +381,32 @@ func TestAGroupIsToldWithItsExceptions(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got[0].Details); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+func TestGroupsThatCountTheSameAreToldApart(t *testing.T) {
+	change := func(namespace, path string) review.Change {
+		return review.Change{Object: review.Object{Kind: "Namespace", Name: namespace, Namespace: namespace}, Action: review.Changed, Fields: []review.Field{{Path: path}}}
+	}
+	report := &review.Report{
+		Changes: []review.Change{change("acme-web", "metadata.labels[a]"), change("acme-db", "metadata.labels[b]")},
+		Groups: []review.Group{
+			{Key: "a", Tenants: []string{"acme"}, Namespaces: []string{"acme-web", "acme-api"}},
+			{Key: "b", Tenants: []string{"acme"}, Namespaces: []string{"acme-db", "acme-queue"}, Representative: 1},
+		},
+	}
+	findings := Find(nil, nil, report)
+	want := []string{
+		"low ManyNamespaces: Namespace is changed in 2 namespaces of 1 tenant",
+		"low ManyNamespaces: Namespace is changed in 2 namespaces of 1 tenant",
+	}
+	if diff := cmp.Diff(want, lines(findings)); diff != "" {
+		t.Fatalf("-want +got:\n%s", diff)
+	}
+	for _, f := range findings {
+		if len(f.Namespaces) != 2 || len(f.Details) != 1 {
+			t.Errorf("one is told as %+v", f)
+		}
 	}
 }
 

@@ -130,7 +130,7 @@ func identities(side fs.FS, file string, left *int) (found map[string]written, c
 }
 
 // title is what an object is called here.
-func title(kind, name string) string { return inert(kind) + " " + inert(name) }
+func title(kind, name string) string { return brief(kind) + " " + brief(name) }
 
 // canOnlyGrow is whether nothing that is refused would be allowed with these: they
 // do nothing but refuse, and take the place of none.
@@ -151,8 +151,8 @@ var onlyRefuses = map[schema.GroupKind]bool{
 	{Group: "policies.kyverno.io", Kind: "NamespacedValidatingPolicy"}: true,
 }
 
-// inert keeps what an author named something from being long or of many lines.
-func inert(name string) string {
+// brief keeps what an author named something from being long or of many lines.
+func brief(name string) string {
 	const most = 100
 	name = oneLine(name)
 	if len(name) > most {

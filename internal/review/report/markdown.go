@@ -264,7 +264,7 @@ func (c *comment) more(b *strings.Builder, all int, noun string) {
 }
 
 func (c *comment) writeErrors(b *strings.Builder) {
-	fresh := c.newErrors()
+	fresh := c.weights.Errors
 	if fresh > 0 {
 		b.WriteString("#### Errors\n\n")
 		for _, e := range c.errors[:min(fresh, c.rows)] {
@@ -295,22 +295,33 @@ func (c *comment) writeApprovals(b *strings.Builder) {
 }
 
 func (c *comment) writeViolations(b *strings.Builder) {
-	fresh := c.newViolations()
+	fresh := c.weights.Violations
 	if fresh > 0 {
 		b.WriteString("#### New policy violations\n\n")
-		for _, x := range c.refused[:min(fresh, c.rows)] {
-			fmt.Fprintf(b, "- %s: policy %s: %s", code(full(x.Object), maxName), code(x.Policy, maxMarkdownName), prose(x.Message))
-			if p := x.Place.String(); p != "" {
-				fmt.Fprintf(b, " (%s)", code(p, maxName))
-			}
-			b.WriteString("\n")
+		c.violations(b, c.refused[:fresh])
+	}
+	if old := c.refused[fresh:]; len(old) > 0 {
+		title := count(len(old), "policy violation") + " that base has too"
+		if !c.details {
+			fmt.Fprintf(b, "%s.\n\n", title)
+			return
+		}
+		open(b, title)
+		c.violations(b, old)
+		shut(b)
+	}
+}
+
+func (c *comment) violations(b *strings.Builder, all []review.Violation) {
+	for _, x := range all[:min(len(all), c.rows)] {
+		fmt.Fprintf(b, "- %s: policy %s: %s", code(full(x.Object), maxName), code(x.Policy, maxMarkdownName), prose(x.Message))
+		if p := x.Place.String(); p != "" {
+			fmt.Fprintf(b, " (%s)", code(p, maxName))
 		}
 		b.WriteString("\n")
-		c.more(b, fresh, "violation")
 	}
-	if n := len(c.refused) - fresh; n > 0 {
-		fmt.Fprintf(b, "%s that base has too.\n\n", count(n, "policy violation"))
-	}
+	b.WriteString("\n")
+	c.more(b, len(all), "violation")
 }
 
 func groupBlock(g group, level int) string {

@@ -27,6 +27,7 @@ type Options struct {
 // view is a report in the order in which it is read.
 type view struct {
 	*review.Report
+	weights  review.Weights
 	findings []review.Finding
 	errors   []review.Error     // new ones first
 	refused  []review.Violation // new ones first
@@ -60,7 +61,7 @@ type group struct {
 }
 
 func newView(r *review.Report) *view {
-	v := &view{Report: r}
+	v := &view{Report: r, weights: r.Weigh()}
 	v.findings = slices.Clone(r.Findings)
 	slices.SortStableFunc(v.findings, func(a, b review.Finding) int {
 		return a.Risk.Weight() - b.Risk.Weight()
@@ -161,54 +162,22 @@ func riskOf(risks map[string]review.Risk, name string) review.Risk {
 	return review.Info
 }
 
-func (v *view) newErrors() int {
-	n := 0
-	for _, e := range v.errors {
-		if !e.Old {
-			n++
-		}
-	}
-	return n
-}
-
-func (v *view) newViolations() int {
-	n := 0
-	for _, x := range v.refused {
-		if !x.Old {
-			n++
-		}
-	}
-	return n
-}
-
 // verdict is the report in one sentence.
 func (v *view) verdict() string {
 	var faults []string
-	if n := v.newErrors(); n > 0 {
-		faults = append(faults, count(n, "error"))
+	if v.weights.Errors > 0 {
+		faults = append(faults, count(v.weights.Errors, "error"))
 	}
-	if n := v.newViolations(); n > 0 {
-		faults = append(faults, count(n, "new policy violation"))
-	}
-	platform := 0
-	for _, a := range v.Approvals {
-		if a.Platform {
-			platform++
-		}
-	}
-	high := 0
-	for _, f := range v.findings {
-		if f.Risk == review.High {
-			high++
-		}
+	if v.weights.Violations > 0 {
+		faults = append(faults, count(v.weights.Violations, "new policy violation"))
 	}
 	switch {
 	case len(faults) > 0:
 		return "Must not be merged as it is: " + strings.Join(faults, ", ")
-	case platform > 0:
+	case v.weights.Platform > 0:
 		return "Needs approval by the platform team"
-	case high > 0:
-		return count(high, "finding") + " of high risk"
+	case v.weights.HighRisks > 0:
+		return count(v.weights.HighRisks, "finding") + " of high risk"
 	case len(v.Changes) == 0:
 		return "No object changes"
 	default:

@@ -54,31 +54,11 @@ func Summary(report *review.Report) string {
 			parts = append(parts, fmt.Sprintf("%d %s", n, many))
 		}
 	}
-	errs, violations, high, approvals := 0, 0, 0, 0
-	for _, e := range report.Errors {
-		if !e.Old {
-			errs++
-		}
-	}
-	for _, v := range report.Violations {
-		if !v.Old {
-			violations++
-		}
-	}
-	for _, f := range report.Findings {
-		if f.Risk == review.High {
-			high++
-		}
-	}
-	for _, a := range report.Approvals {
-		if a.Platform {
-			approvals++
-		}
-	}
-	add(errs, "error", "errors")
-	add(violations, "policy violation", "policy violations")
-	add(high, "high risk", "high risks")
-	if approvals > 0 {
+	w := report.Weigh()
+	add(w.Errors, "error", "errors")
+	add(w.Violations, "policy violation", "policy violations")
+	add(w.HighRisks, "high risk", "high risks")
+	if w.Platform > 0 {
 		parts = append(parts, "needs the platform team")
 	}
 	s := report.Summary
@@ -91,14 +71,34 @@ func Summary(report *review.Report) string {
 	}
 	text := strings.Join(parts, ", ")
 	if digest := digestOf(report); digest != "" {
-		_, value, found := strings.Cut(digest, ":")
-		if !found {
-			value = digest
-		}
-		text += "; digest " + short(value)
+		text += digestMark + short(sum(digest))
 	}
 	return text
 }
+
+// digestMark is before the digest in a summary.
+const digestMark = "; digest "
+
+// sum is a digest without the name of its algorithm.
+func sum(digest string) string {
+	if _, value, found := strings.Cut(digest, ":"); found {
+		return value
+	}
+	return digest
+}
+
+// DigestIn is what Summary told of the digest of head: its first digits, or "" where
+// it told none, or the forge had no room for it.
+func DigestIn(summary string) string {
+	_, digits, _ := strings.Cut(summary, digestMark)
+	if len(digits) != shortHash || !digestRule.MatchString(digits) {
+		return ""
+	}
+	return digits
+}
+
+// Tells is whether the first digits are those of a digest.
+func Tells(digits, digest string) bool { return digits != "" && short(sum(digest)) == digits }
 
 // maxCause of a review that could not be made, in a comment, in bytes.
 const maxCause = 2000

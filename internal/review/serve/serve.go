@@ -41,6 +41,8 @@ type Options struct {
 	Branch string
 	// Pushed asks Flux to fetch; nil where that is another's business.
 	Pushed func(context.Context) error
+	// Reports are shown below ReportsPath; nil for none.
+	Reports *Reports
 	// Workers review at the same time; Queue pull requests may wait.
 	Workers, Queue int
 	// Timeout of one review.
@@ -138,8 +140,15 @@ func (s *Server) review(ctx context.Context, key pullKey) {
 	s.o.Log.Info("reviewed", "repository", key.repository, "pull request", key.number, "ending", string(outcome.Ending))
 }
 
-// Handler takes deliveries.
-func (s *Server) Handler() http.Handler { return http.HandlerFunc(s.deliver) }
+// Handler takes deliveries, and shows reports.
+func (s *Server) Handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("/", s.deliver)
+	if s.o.Reports != nil {
+		mux.Handle("GET "+ReportsPath, s.o.Reports)
+	}
+	return mux
+}
 
 // Probes answers /healthz, /readyz and /metrics. They tell nothing that needs a
 // secret, but are not for the Internet.
