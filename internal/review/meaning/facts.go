@@ -14,6 +14,11 @@ import (
 const (
 	markWho   = "\x01"
 	markWhere = "\x02"
+	// Words that agree with how many the fact is about.
+	markLeaves = "\x03"
+	markIs     = "\x04"
+	markIts    = "\x05"
+	markS      = "\x06"
 )
 
 // Bounds of what one finding says.
@@ -120,7 +125,7 @@ func (f *facts) findings() []review.Finding {
 		group := alike[k]
 		if len(group) <= maxAlike {
 			for _, m := range group {
-				out = append(out, m.finding(m.who))
+				out = append(out, m.finding(m.who, false))
 			}
 			continue
 		}
@@ -148,7 +153,7 @@ func (f *facts) findings() []review.Finding {
 			}
 		}
 		all.details = slices.Concat(lines, all.details)
-		out = append(out, all.finding(fmt.Sprintf("%d %s", len(group), k.noun)))
+		out = append(out, all.finding(fmt.Sprintf("%d %s", len(group), k.noun), true))
 	}
 	slices.SortStableFunc(out, byRisk)
 	return out
@@ -164,12 +169,16 @@ func (m *merged) where() []string {
 	return slices.Compact(names)
 }
 
-func (m *merged) finding(who string) review.Finding {
-	where := list(m.where())
+func (m *merged) finding(who string, several bool) review.Finding {
+	where := m.where()
+	leaves, is, its, s := "leaves", "is", "its", ""
+	if several || len(where) > 1 {
+		leaves, is, its, s = "leave", "are", "their", "s"
+	}
 	out := review.Finding{
 		Risk:     m.risk,
 		Category: m.category,
-		Title:    strings.NewReplacer(markWho, who, markWhere, where).Replace(m.text),
+		Title:    strings.NewReplacer(markWho, who, markWhere, list(where), markLeaves, leaves, markIs, is, markIts, its, markS, s).Replace(m.text),
 		Details:  bounded(m.details),
 		Tenants:  slices.Sorted(maps.Keys(m.tenants)),
 	}

@@ -153,7 +153,7 @@ func TestWhatAChangeMeansIsSaidHighestRiskFirst(t *testing.T) {
 			why:  "with all that it has",
 			head: []string{"globex/tenant.yaml", "", "", "globex/billing.yaml", "", ""},
 			want: []string{
-				"medium SoftDeleted: Tenant globex leaves Git: it is kept until none of its namespaces and clusters is left",
+				"medium SoftDeleted: Tenant globex leaves Git: kept until none of its namespaces and clusters is left",
 				"medium SoftDeleted: globex-billing leaves Git: cordoned, and kept until a person deletes its TenantNamespace",
 				`low NameReleased: Names that begin with "globex-" are free once the tenant is gone`,
 				"info NameReleased: The name globex-billing is free once the namespace is gone",
@@ -164,7 +164,7 @@ func TestWhatAChangeMeansIsSaidHighestRiskFirst(t *testing.T) {
 			base: []string{"acme/prod.yaml", "", "WorkloadCluster\nmetadata: {name: acme-prod}\nspec: {tenant: acme, region: dk-1, version: v1.36.3}"},
 			head: []string{"acme/prod.yaml", "", ""},
 			want: []string{
-				"high DataDeleted: WorkloadCluster acme-prod leaves Git: it is marked as removed, and what runs in it goes with it",
+				"high DataDeleted: WorkloadCluster acme-prod leaves Git: marked as removed, and what runs there goes too",
 				"info NameReleased: The cluster's name acme-prod is free once the cluster is gone",
 			},
 		},
@@ -173,8 +173,18 @@ func TestWhatAChangeMeansIsSaidHighestRiskFirst(t *testing.T) {
 			head: []string{"acme/new.yaml", "", newNamespace + "}"},
 			want: []string{
 				"low NameClaimed: Tenant acme takes the namespace acme-new",
-				"info RightsGained: Group acme-admins and ServiceAccount acme-new/deploy get rights in acme-new, which is new",
+				"info RightsGained: Group acme-admins and ServiceAccount deploy get rights in acme-new, which is new",
 				"info QuotaMoved: acme: requests.cpu 4 → 6 of 20, 14 remain",
+			},
+		},
+		"several namespaces are born, and several leave": {
+			why:  "it is told once",
+			head: []string{"acme/new.yaml", "", newNamespace + "}", "acme/newer.yaml", "", strings.Replace(newNamespace, "acme-new", "acme-newer", 1) + "}", "acme/db.yaml", "", "", "acme/web.yaml", "", ""},
+			want: []string{
+				"medium SoftDeleted: acme-db and acme-web leave Git: cordoned, and kept until a person deletes their TenantNamespace",
+				"low NameClaimed: Tenant acme takes the namespaces acme-new and acme-newer",
+				"info RightsGained: Group acme-admins and ServiceAccount deploy get rights in acme-new and acme-newer, which are new",
+				"info NameReleased: The names acme-db and acme-web are free once the namespaces are gone",
 			},
 		},
 		"a namespace is born open": {
@@ -184,7 +194,7 @@ func TestWhatAChangeMeansIsSaidHighestRiskFirst(t *testing.T) {
 				"high PodSecurity: Pod Security is privileged, not restricted, in acme-new, which is new",
 				"medium NetworkOpened: acme-new can now reach the internet on every port",
 				"low NameClaimed: Tenant acme takes the namespace acme-new",
-				"info RightsGained: Group acme-admins and ServiceAccount acme-new/deploy get rights in acme-new, which is new",
+				"info RightsGained: Group acme-admins and ServiceAccount deploy get rights in acme-new, which is new",
 				"info QuotaMoved: acme: requests.cpu 4 → 6 of 20, 14 remain",
 			},
 		},

@@ -35,7 +35,7 @@ func (w *world) network(f *facts, s *scope) {
 			one.risk, one.category = review.High, review.IsolationEroded
 			one.text = "Nothing refuses " + way.word + " of " + markWhere + " by default any more"
 			if s.new {
-				one.text = "Nothing refuses " + way.word + " of " + markWhere + ", which is new, by default"
+				one.text = "Nothing refuses " + way.word + " of " + markWhere + ", which " + markIs + " new, by default"
 			}
 			one.detail = []string{"A namespace without a default-deny policy is open to everything, whatever its other policies allow"}
 			f.add(one)

@@ -46,7 +46,7 @@ func (w *world) podSecurity(f *facts, s *scope) {
 		}
 		one.text = fmt.Sprintf("Pod Security is lowered from %s to %s in %s", levels[from], levels[to], markWhere)
 		if born {
-			one.text = fmt.Sprintf("Pod Security is %s, not restricted, in %s, which is new", levels[to], markWhere)
+			one.text = fmt.Sprintf("Pod Security is %s, not restricted, in %s, which %s new", levels[to], markWhere, markIs)
 			one.risk = map[bool]review.Risk{true: review.High, false: review.Low}[to == 0]
 		}
 		f.add(one)

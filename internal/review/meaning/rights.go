@@ -258,9 +258,14 @@ func (w *world) rightsOfNew(f *facts, s *scope, head map[string][]int) {
 			}
 		}
 	}
+	// Its own service accounts go by their names alone, as in every other namespace.
+	who := slices.Sorted(maps.Keys(head))
+	for i := range who {
+		who[i] = strings.ReplaceAll(who[i], "ServiceAccount "+s.namespace+"/", "ServiceAccount ")
+	}
 	f.add(fact{
 		risk: worst, category: review.RightsGained,
-		text: list(slices.Sorted(maps.Keys(head))) + " get rights in " + markWhere + ", which is new",
+		text: list(who) + " get rights in " + markWhere + ", which " + markIs + " new",
 		who:  "", tenant: s.tenant, scope: s.scopeKey, place: s.place(classRights),
 	})
 }

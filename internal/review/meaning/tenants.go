@@ -119,7 +119,7 @@ func (w *world) removals(f *facts, t *tenantPair) {
 		leaving++
 		f.add(fact{
 			risk: review.Medium, category: review.SoftDeleted, who: plain(t.name), noun: "tenants",
-			text:   "Tenant " + markWho + " leaves Git: it is kept until none of its namespaces and clusters is left",
+			text:   "Tenant " + markWho + " " + markLeaves + " Git: kept until none of " + markIts + " namespaces and clusters is left",
 			tenant: t.name, place: t.place(),
 		})
 	}
@@ -147,14 +147,14 @@ func (w *world) removals(f *facts, t *tenantPair) {
 		f.add(fact{
 			risk: review.High, category: review.DataDeleted, tenant: t.name, place: placeOf(c.Position),
 			who: plain(name), noun: "clusters",
-			text:   "WorkloadCluster " + markWho + " leaves Git: it is marked as removed, and what runs in it goes with it",
+			text:   "WorkloadCluster " + markWho + " " + markLeaves + " Git: marked as removed, and what runs there goes too",
 			detail: []string{"Until the cluster controller has taken it down, putting its file back restores it"},
 		})
 	}
 	for _, g := range left {
 		one := fact{
 			risk: review.Medium, category: review.SoftDeleted, tenant: t.name, scope: g.key, place: g.place,
-			text:   markWhere + " leaves Git: cordoned, and kept until a person deletes its TenantNamespace",
+			text:   markWhere + " " + markLeaves + " Git: cordoned, and kept until a person deletes " + markIts + " TenantNamespace",
 			detail: []string{"Write access is withdrawn, no new Pods are admitted, and GitOps is suspended at once", "Putting its file back restores it"},
 		}
 		if spec != nil && spec.Deletion.Policy == v1alpha1.DeletionDelete {
@@ -163,12 +163,12 @@ func (w *world) removals(f *facts, t *tenantPair) {
 				retention = r.Duration
 			}
 			one.risk = review.High
-			one.text = fmt.Sprintf("%s leaves Git: cordoned, kept for %s after the merge, then deleted with all its data", markWhere, days(retention))
+			one.text = fmt.Sprintf("%s %s Git: cordoned, kept for %s after the merge, then deleted with all %s data", markWhere, markLeaves, days(retention), markIts)
 			if retention < shortRetention {
 				one.category = review.DataDeleted
 			}
 			if retention <= 0 {
-				one.text = markWhere + " leaves Git: deleted with all its data at once"
+				one.text = markWhere + " " + markLeaves + " Git: deleted with all " + markIts + " data at once"
 			}
 		}
 		if leaving > 0 {
@@ -246,7 +246,7 @@ func (w *world) names(f *facts, t *tenantPair) {
 				risk, from = review.High, ", from tenant "+plain(other.name)+", which fails: a namespace cannot move to another tenant"
 			}
 		}
-		claim(risk, "Tenant "+plain(t.name)+" takes the namespace "+markWhere+from, "", "", scopeKey{"", name}, placeOf(n.Position))
+		claim(risk, "Tenant "+plain(t.name)+" takes the namespace"+markS+" "+markWhere+from, "", "", scopeKey{"", name}, placeOf(n.Position))
 	}
 	had, has := clustersOf(t.base), clustersOf(t.head)
 	for name, c := range has {
@@ -256,7 +256,7 @@ func (w *world) names(f *facts, t *tenantPair) {
 	}
 	for name, n := range old {
 		if now[name] == nil {
-			release(review.Info, "The name "+markWhere+" is free once the namespace is gone", "", "", scopeKey{"", name}, placeOf(n.Position))
+			release(review.Info, "The name"+markS+" "+markWhere+" "+markIs+" free once the namespace"+markS+" "+markIs+" gone", "", "", scopeKey{"", name}, placeOf(n.Position))
 		}
 	}
 	for name, c := range had {
