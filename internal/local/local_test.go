@@ -238,6 +238,33 @@ func TestAPushChangesTenantsAndNothingElse(t *testing.T) {
 	}
 }
 
+func TestWhatIsKeptInMemoryGoesWithThePlatform(t *testing.T) {
+	if _, err := os.Stat(memory); err != nil {
+		t.Skipf("no %s: only Linux keeps files in memory there", memory)
+	}
+	p := newPlatform(t)
+	folder := p.scratch()
+	if info, err := os.Stat(folder); err != nil || info.Mode().Perm() != 0o700 || filepath.Dir(folder) != memory {
+		t.Fatalf("%s: %v, %v", folder, info, err)
+	}
+	left := filepath.Join(folder, "left")
+	if err := os.WriteFile(left, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if again := p.scratch(); again != folder {
+		t.Errorf("the next start has %s, not %s", again, folder)
+	}
+	if _, err := os.Stat(left); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("what a killed platform left is still there: %v", err)
+	}
+	if err := p.Halt(); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(folder); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the folder outlives the platform: %v", err)
+	}
+}
+
 func TestAnInterruptEndsTheWaitForHealth(t *testing.T) {
 	p := &Process{Name: "slow", Path: "/bin/sleep", Args: []string{"600"}, Log: filepath.Join(t.TempDir(), "slow.log"), Health: "http://" + loopback(1)}
 	if err := p.start(true); err != nil {

@@ -254,7 +254,7 @@ func (p *Platform) Halt() error {
 	if p.Nodes > 0 {
 		failed = errors.Join(failed, machine.Sweep())
 	}
-	return failed
+	return errors.Join(failed, p.dropScratch())
 }
 
 // Kill ends one process as a power cut would, for tests.

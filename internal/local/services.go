@@ -52,7 +52,7 @@ func (p *Platform) sourceController() (*Process, error) {
 		"--storage-path="+storage, "--storage-addr="+listen, "--storage-adv-addr="+listen,
 		"--watch-all-namespaces", "--health-addr="+health, "--metrics-addr=0", "--events-addr=")
 	process.What = "Flux: fetches repositories"
-	process.Env = append(process.Env, "KUBECONFIG="+p.KubeconfigOf("source-controller"), "RUNTIME_NAMESPACE="+fluxNamespace)
+	process.Env = append(process.Env, "KUBECONFIG="+p.KubeconfigOf("source-controller"), "RUNTIME_NAMESPACE="+fluxNamespace, "TMPDIR="+p.scratch())
 	return process, nil
 }
 
