@@ -160,7 +160,13 @@ func checkFrame(spec map[string]any, some bool) error {
 }
 
 // sanitize reads a part of a spec, as the agent would, and gives the spec to Cilium.
-func sanitize(spec *api.Rule, part any, tree map[string]any) error {
+// Cilium's code takes some fields for granted, such as the type of an ICMP field.
+func sanitize(spec *api.Rule, part any, tree map[string]any) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("not readable by Cilium: its code fails (%v), since a field that it needs is missing or empty", p)
+		}
+	}()
 	data, err := json.Marshal(tree)
 	if err != nil {
 		return err

@@ -38,9 +38,14 @@ func check(object map[string]any) error {
 	return CheckPolicy(object, canonical.Value(nil, object))
 }
 
-// agent is what Cilium's agent says to an object.
-func agent(t testing.TB, object map[string]any) error {
+// agent is what Cilium's agent says to an object, if it can.
+func agent(t testing.TB, object map[string]any) (err error) {
 	t.Helper()
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("it fails: %v", p)
+		}
+	}()
 	data, err := json.Marshal(object)
 	if err != nil {
 		t.Fatal(err)
@@ -79,6 +84,11 @@ func TestWhatCiliumWouldRefuseIsRefusedAtItsField(t *testing.T) {
 			"Cilium's policies had their description there once",
 			`{description: closed, spec: {endpointSelector: {}, ingress: [{}]}}`,
 			`description: CiliumNetworkPolicy cilium.io/v2 has no such field`,
+		},
+		"an ICMP field without a type": {
+			"Cilium's code fails on it, and would take the renderer with it",
+			`spec: {endpointSelector: {}, ingress: [{icmps: [{fields: [{family: IPv4}]}]}]}`,
+			`spec.ingress[0]: not readable by Cilium: its code fails (runtime error: invalid memory address or nil pointer dereference), since a field that it needs is missing or empty`,
 		},
 		"no spec": {
 			"the agent refuses it",
