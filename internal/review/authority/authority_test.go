@@ -295,20 +295,27 @@ func TestPatternsOfGitLab(t *testing.T) {
 		`/a\ b/`:      {match: []string{"a b/c"}},
 		"/a/**/b/c.x": {match: []string{"a/b/c.x", "a/x/b/c.x"}, not: []string{"x/a/b/c.x"}},
 	} {
-		r, err := parseRule(pattern+" @x", true)
-		if err != nil {
-			t.Errorf("%q: %v", pattern, err)
-			continue
+		matches(t, pattern, true, c.match, c.not)
+	}
+}
+
+// matches holds a pattern, in GitLab's dialect or GitHub's, against paths that it is
+// to match and paths that it is not to.
+func matches(t *testing.T, pattern string, gitlab bool, match, not []string) {
+	t.Helper()
+	r, err := parseRule(pattern+" @x", gitlab)
+	if err != nil {
+		t.Errorf("%q: %v", pattern, err)
+		return
+	}
+	for _, path := range match {
+		if !r.pattern.MatchString(path) {
+			t.Errorf("%q does not match %q", pattern, path)
 		}
-		for _, path := range c.match {
-			if !r.pattern.MatchString(path) {
-				t.Errorf("%q does not match %q", pattern, path)
-			}
-		}
-		for _, path := range c.not {
-			if r.pattern.MatchString(path) {
-				t.Errorf("%q matches %q", pattern, path)
-			}
+	}
+	for _, path := range not {
+		if r.pattern.MatchString(path) {
+			t.Errorf("%q matches %q", pattern, path)
 		}
 	}
 }
@@ -330,21 +337,7 @@ func TestPatterns(t *testing.T) {
 		"a.c":           {match: []string{"a.c"}, not: []string{"abc"}},
 		"/tenants/é~,=": {match: []string{"tenants/é~,="}},
 	} {
-		r, err := parseRule(pattern+" @x", false)
-		if err != nil {
-			t.Errorf("%q: %v", pattern, err)
-			continue
-		}
-		for _, path := range c.match {
-			if !r.pattern.MatchString(path) {
-				t.Errorf("%q does not match %q", pattern, path)
-			}
-		}
-		for _, path := range c.not {
-			if r.pattern.MatchString(path) {
-				t.Errorf("%q matches %q", pattern, path)
-			}
-		}
+		matches(t, pattern, false, c.match, c.not)
 	}
 }
 
