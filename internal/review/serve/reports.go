@@ -23,8 +23,11 @@ import (
 // ReportsPath is below which reports are served.
 const ReportsPath = "/reports/"
 
-// reportEnding of a report's file.
-const reportEnding = ".html"
+// Endings of a report's file, and of one that is being written.
+const (
+	reportEnding = ".html"
+	partEnding   = ".part"
+)
 
 // Reports keeps the whole report of each review, for the comment to link to: a
 // comment has a limit. Its address cannot be guessed and is told in the comment only,
@@ -46,8 +49,20 @@ func NewReports(dir, url string, most int, write func(io.Writer, *review.Report)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range entries {
+		if !strings.HasSuffix(e.Name(), partEnding) { // left by a server that was killed
+			continue
+		}
+		if err := os.Remove(filepath.Join(dir, e.Name())); err != nil {
+			return nil, err
+		}
+	}
 	key := make([]byte, sha256.Size)
-	_, err := rand.Read(key)
+	_, err = rand.Read(key)
 	return &Reports{dir: dir, url: strings.TrimSuffix(url, "/"), most: most, key: key, write: write}, err
 }
 
@@ -58,7 +73,7 @@ func (r *Reports) Keep(repository string, pr *forge.PullRequest, report *review.
 	fmt.Fprintf(mac, "%q %d %q %q", repository, pr.Number, report.Base.Commit, report.Head.Commit)
 	name := hex.EncodeToString(mac.Sum(nil)[:16]) + reportEnding
 	// Who has the address of an unfinished one sees none.
-	f, err := os.CreateTemp(r.dir, "*.part")
+	f, err := os.CreateTemp(r.dir, "*"+partEnding)
 	if err != nil {
 		return "", err
 	}

@@ -111,3 +111,19 @@ func TestTheOldestReportsGoFirst(t *testing.T) {
 		t.Errorf("%d files are left (%v), want 2", len(entries), err)
 	}
 }
+
+func TestWhatAKilledServerLeftOfAReportIsRemoved(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"1.part", "kept.html"} {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := serve.NewReports(dir, people, 1, nil); err != nil {
+		t.Fatal(err)
+	}
+	left, err := filepath.Glob(filepath.Join(dir, "*"))
+	if err != nil || len(left) != 1 || filepath.Base(left[0]) != "kept.html" {
+		t.Errorf("left are %v, %v", left, err)
+	}
+}
