@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -141,8 +143,7 @@ type forge struct {
 	*world
 	*gitea.Client
 	url, token string
-	// user of Client, where it is not the administrator; remote is their fork of the
-	// repository, where they have one.
+	// user of Client; remote is their fork of the repository, where they have one.
 	user, password, remote string
 }
 
@@ -152,7 +153,7 @@ func (w *world) forge() *forge {
 	if err != nil {
 		w.Fatal(err)
 	}
-	f := &forge{world: w, url: admin.URL}
+	f := &forge{world: w, url: admin.URL, user: admin.Name, password: admin.Password}
 	if f.Client, err = gitea.NewClient(f.url, gitea.SetBasicAuth(admin.Name, admin.Password), gitea.SetContext(w.Context())); err != nil {
 		w.Fatal(err)
 	}
@@ -188,12 +189,41 @@ func (f *forge) reviews(pushed local.Pushed, want gitea.StatusState) {
 	}
 }
 
-// merge merges a pull request, where the forge lets it.
+// merge merges a pull request, where the forge lets it. While the forge still looks for
+// conflicts, as it does anew of every pull request when the branch below it moves, it
+// says to try again: neither yes nor no. Its SDK keeps that answer's text to itself.
 func (f *forge) merge(number int64) bool {
 	f.Helper()
-	merged, _, err := f.MergePullRequest(fleetOwner, fleetRepository, number, gitea.MergePullRequestOption{Style: gitea.MergeStyleMerge})
-	f.Logf("a merge of #%d gives %t, %v", number, merged, err)
-	return merged
+	var said struct{ Message string }
+	var status int
+	f.eventually(time.Minute, fmt.Sprintf("a look for conflicts of #%d", number), func() bool {
+		request, err := http.NewRequestWithContext(f.Context(), http.MethodPost,
+			fmt.Sprintf("%s/api/v1/repos/%s/%s/pulls/%d/merge", f.url, fleetOwner, fleetRepository, number), strings.NewReader(`{"Do":"merge"}`))
+		if err != nil {
+			f.Fatal(err)
+		}
+		request.Header.Set("Content-Type", "application/json")
+		request.SetBasicAuth(f.user, f.password)
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			f.Fatal(err)
+		}
+		defer response.Body.Close()
+		status = response.StatusCode
+		body, err := io.ReadAll(response.Body)
+		if err != nil {
+			f.Fatal(err)
+		}
+		said.Message = ""
+		if status != http.StatusOK {
+			if err := json.Unmarshal(body, &said); err != nil {
+				f.Fatalf("a merge of #%d gives %d, %s", number, status, body)
+			}
+		}
+		return status != http.StatusMethodNotAllowed || said.Message != "Please try again later"
+	})
+	f.Logf("a merge of #%d gives %d, %s", number, status, said.Message)
+	return status == http.StatusOK
 }
 
 // review runs `aether review` as a CI job does, and returns its exit code.
