@@ -20,6 +20,7 @@ func addKnownTypes(s *runtime.Scheme) error {
 		&Tenant{}, &TenantList{},
 		&TenantNamespace{}, &TenantNamespaceList{},
 		&NamespaceProfile{}, &NamespaceProfileList{},
+		&TenantException{}, &TenantExceptionList{},
 		&TenantSource{}, &TenantSourceList{},
 		&WorkloadCluster{}, &WorkloadClusterList{},
 	)

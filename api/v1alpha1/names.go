@@ -5,6 +5,7 @@ const (
 	KindTenant           = "Tenant"
 	KindTenantNamespace  = "TenantNamespace"
 	KindNamespaceProfile = "NamespaceProfile"
+	KindTenantException  = "TenantException"
 	KindTenantSource     = "TenantSource"
 	KindWorkloadCluster  = "WorkloadCluster"
 )
@@ -71,6 +72,33 @@ const (
 
 	// AnnotationRemovedIn is the revision in which the object was missing first.
 	AnnotationRemovedIn = LabelPrefix + "removed-in"
+
+	// AnnotationRegistries on a Namespace is what its Pods' images may come from, by
+	// space. The annotations up to AnnotationExceptions are what admission policies
+	// hold the tenant to: in the Namespace they are at hand without a lookup, and
+	// change with it.
+	AnnotationRegistries = LabelPrefix + "registries"
+
+	// AnnotationHostnames are the host names that routes may use, by space.
+	AnnotationHostnames = LabelPrefix + "hostnames"
+
+	// AnnotationStorageClasses are the storage classes that may be used, by space.
+	AnnotationStorageClasses = LabelPrefix + "storage-classes"
+
+	// AnnotationPriorityClasses are the priority classes that may be used, by space.
+	AnnotationPriorityClasses = LabelPrefix + "priority-classes"
+
+	// AnnotationNodeSelector is "<label>=<value>" by space, which Pods must select
+	// their node by.
+	AnnotationNodeSelector = LabelPrefix + "node-selector"
+
+	// AnnotationExposure is what may be opened, by space: see Exposure.
+	AnnotationExposure = LabelPrefix + "exposure"
+
+	// AnnotationExceptions is what is allowed for a time, by space:
+	// "registries:quay.io/example@2027-03-31T00:00:00Z" stands for quay.io/example in
+	// AnnotationRegistries until then.
+	AnnotationExceptions = LabelPrefix + "exceptions"
 
 	// AnnotationIncludeWhen on an object of a template leaves it out where its
 	// ${…} is false. It never reaches the cluster.

@@ -74,12 +74,40 @@ type NamespaceProfileSpec struct {
 	// +kubebuilder:default={namespace: ingress-nginx}
 	IngressController IngressController `json:"ingressController,omitempty"`
 
+	// Exposure is what the profile's namespaces may open beside what their network
+	// rules say. Default: none.
+	//
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=5
+	Exposure []Exposure `json:"exposure,omitempty"`
+
+	// Exceptions that the profile grants to tenants which use it. They are the same
+	// as a TenantException, and go with the profile.
+	//
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=64
+	Exceptions []ProfileException `json:"exceptions,omitempty"`
+
 	// Overridable lists the fields of spec.overrides that a namespace may set.
 	//
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=3
 	Overridable []Overridable `json:"overridable,omitempty"`
+}
+
+// ProfileException is an exception for one tenant's namespaces of the profile.
+type ProfileException struct {
+	// Name to call it by.
+	//
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	Name string `json:"name"`
+
+	ExceptionSpec `json:",inline"`
 }
 
 // Base is a Kustomize directory.

@@ -70,7 +70,7 @@ type TenantSpec struct {
 	Network TenantNetwork `json:"network,omitempty"`
 
 	// Registries that images may come from: "<host>[:<port>]/<path>", matched at
-	// path boundaries. Empty: the platform's policies decide.
+	// path boundaries. Empty: any.
 	//
 	// +optional
 	// +listType=atomic
@@ -80,7 +80,7 @@ type TenantSpec struct {
 	Registries []string `json:"registries,omitempty"`
 
 	// Hostnames that the tenant's routes may use. A leading "*." stands for one or
-	// more labels.
+	// more labels. Empty: none may be used.
 	//
 	// +optional
 	// +listType=atomic
@@ -90,7 +90,7 @@ type TenantSpec struct {
 	// +kubebuilder:validation:XValidation:rule="self.all(h, h.matches('^([*][.])?[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)+$'))",message="write host names in lower case without a trailing dot, such as app.example.com or *.example.com (internationalised names in their xn-- form)"
 	Hostnames []string `json:"hostnames,omitempty"`
 
-	// StorageClasses the tenant may use. Empty: the platform's policies decide.
+	// StorageClasses the tenant may use. Empty: any.
 	//
 	// +optional
 	// +listType=atomic
@@ -99,7 +99,7 @@ type TenantSpec struct {
 	// +kubebuilder:validation:items:MaxLength=253
 	StorageClasses []string `json:"storageClasses,omitempty"`
 
-	// PriorityClasses the tenant may use. Empty: the platform's policies decide.
+	// PriorityClasses the tenant may use. Empty: any but those of the system.
 	//
 	// +optional
 	// +listType=atomic
@@ -108,7 +108,8 @@ type TenantSpec struct {
 	// +kubebuilder:validation:items:MaxLength=253
 	PriorityClasses []string `json:"priorityClasses,omitempty"`
 
-	// NodeSelector is the labels of the nodes that the tenant's Pods run on.
+	// NodeSelector is the labels that the tenant's Pods must select their node by.
+	// Empty: they may run anywhere.
 	//
 	// +optional
 	// +kubebuilder:validation:MaxProperties=16

@@ -26,6 +26,8 @@ type memory struct {
 	repairs map[string][]time.Time
 	// working is set while something was applied and it was not Ready since.
 	working bool
+	// looked is when its exceptions were looked at last.
+	looked time.Time
 	// counted is the generation whose way to Ready was measured.
 	counted int64
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
@@ -105,6 +106,29 @@ func TestOperator(t *testing.T) {
 			}
 			return nil
 		})
+	})
+	t.Run("an exception is granted, and ends by itself", func(t *testing.T) {
+		granted := func(want string) {
+			eventually(t, func(ctx context.Context) error {
+				ns := &corev1.Namespace{}
+				if err := e.Client.Get(ctx, client.ObjectKey{Name: "acme-web"}, ns); err != nil {
+					return err
+				}
+				if got := ns.Annotations[v1alpha1.AnnotationExceptions]; got != want {
+					return fmt.Errorf("exceptions are %q, want %q", got, want)
+				}
+				return nil
+			})
+		}
+		ends := time.Now().Add(4 * time.Second).UTC().Truncate(time.Second)
+		if err := git.Create(t.Context(), exception("acme-quay", "acme", "quay.io/acme", ends)); err != nil {
+			t.Fatal(err)
+		}
+		granted("registries:quay.io/acme@" + ends.Format(time.RFC3339))
+		granted("")
+		if early := time.Until(ends); early > 0 {
+			t.Errorf("it ended %s before its time", early)
+		}
 	})
 	t.Run("a steady state is silent", func(t *testing.T) { silence(t, wire) })
 	stop()

@@ -4,7 +4,7 @@ package namespace
 
 // What namespaces are made from, and what became of them.
 //
-// +kubebuilder:rbac:groups=aetherplatform.cloud,resources=tenants;namespaceprofiles,verbs=get;list;watch
+// +kubebuilder:rbac:groups=aetherplatform.cloud,resources=tenants;namespaceprofiles;tenantexceptions,verbs=get;list;watch
 // +kubebuilder:rbac:groups=aetherplatform.cloud,resources=tenants/status;tenantnamespaces/status;namespaceprofiles/status,verbs=patch
 
 // The finalizer, and the end of a TenantNamespace whose retention is over.

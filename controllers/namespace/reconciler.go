@@ -75,6 +75,8 @@ type scope struct {
 	unserved []schema.GroupVersionKind
 	// isolated is what has become of the seal; nil when that was not looked at.
 	isolated *isolation
+	// ends is when the first of its exceptions does; zero when none will.
+	ends time.Time
 	// gone is set when the TenantNamespace is: there is no status to write.
 	gone bool
 }
@@ -138,6 +140,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	}
 
 	result, err := r.report(ctx, s, run(ctx, s, steps))
+	result = s.lookAgain(result, r.now())
 	reconcileSeconds.Observe(r.now().Sub(started).Seconds())
 	return result, err
 }
@@ -153,13 +156,20 @@ func run(ctx context.Context, s *scope, steps []step) error {
 }
 
 // render makes the desired objects, and makes sure that none is anywhere else.
-func (r *Reconciler) render(_ context.Context, s *scope) error {
+func (r *Reconciler) render(ctx context.Context, s *scope) error {
 	peers, err := r.peers(s)
 	if err != nil {
 		return err
 	}
+	exceptions, err := r.exceptions(ctx, s.tn.Spec.Tenant)
+	if err != nil {
+		return err
+	}
+	now := r.now()
+	r.grant(s, exceptions, now)
 	objects, err := s.template.Render(render.Inputs{
 		Tenant: s.tenant, Namespace: s.tn, Peers: peers, Cluster: r.cluster, Cordoned: s.closed(),
+		Exceptions: exceptions, Now: now,
 		Source: render.Source{
 			Revision: s.tn.Annotations[v1alpha1.AnnotationRevision],
 			Path:     s.tn.Annotations[v1alpha1.AnnotationPath],

@@ -14,7 +14,7 @@ import (
 	"github.com/aetherplatform/aether/internal/tenancy"
 )
 
-// indexTenant is the field that TenantNamespaces are indexed by.
+// indexTenant is the field that TenantNamespaces and TenantExceptions are indexed by.
 const indexTenant = "spec.tenant"
 
 // resolve finds the tenant, and makes sure that Namespaces can be seen. Without

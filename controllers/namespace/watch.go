@@ -103,13 +103,19 @@ func Setup(mgr ctrl.Manager, opts Options) error {
 	)
 }
 
-// index lets TenantNamespaces be found by their tenant.
+// index lets TenantNamespaces and TenantExceptions be found by their tenant.
 func index(indexer client.FieldIndexer) error {
 	err := indexer.IndexField(context.Background(), &v1alpha1.TenantNamespace{}, indexTenant, func(o client.Object) []string {
 		return []string{o.(*v1alpha1.TenantNamespace).Spec.Tenant}
 	})
 	if err != nil {
 		return fmt.Errorf("cannot index TenantNamespaces by %s: %w", indexTenant, err)
+	}
+	err = indexer.IndexField(context.Background(), &v1alpha1.TenantException{}, indexTenant, func(o client.Object) []string {
+		return []string{o.(*v1alpha1.TenantException).Spec.Tenant}
+	})
+	if err != nil {
+		return fmt.Errorf("cannot index TenantExceptions by %s: %w", indexTenant, err)
 	}
 	return nil
 }
@@ -141,6 +147,7 @@ func (r *Reconciler) setup(mgr ctrl.Manager, opts Options, waker *wakeup.Source)
 		source.Kind(mgr.GetCache(), &v1alpha1.TenantNamespace{}, &handler.TypedEnqueueRequestForObject[*v1alpha1.TenantNamespace]{}),
 		source.Kind(mgr.GetCache(), &v1alpha1.TenantNamespace{}, r.onSibling()),
 		source.Kind(mgr.GetCache(), &v1alpha1.Tenant{}, r.onTenant()),
+		source.Kind(mgr.GetCache(), &v1alpha1.TenantException{}, r.onException()),
 		waker,
 	)
 }

@@ -101,7 +101,7 @@ func (w *world) start() {
 	var done sync.WaitGroup
 	done.Go(func() { _ = c.Start(ctx) })
 	done.Go(func() { _ = o.Start(ctx) })
-	for _, kind := range []client.Object{&v1alpha1.Tenant{}, &v1alpha1.TenantNamespace{}, &v1alpha1.NamespaceProfile{}} {
+	for _, kind := range []client.Object{&v1alpha1.Tenant{}, &v1alpha1.TenantNamespace{}, &v1alpha1.NamespaceProfile{}, &v1alpha1.TenantException{}} {
 		_, err := c.GetCache().GetInformer(ctx, kind)
 		w.must(err)
 	}

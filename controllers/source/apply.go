@@ -281,6 +281,8 @@ func typed(u *unstructured.Unstructured) (client.Object, error) {
 		o = &v1alpha1.TenantNamespace{}
 	case v1alpha1.KindWorkloadCluster:
 		o = &v1alpha1.WorkloadCluster{}
+	case v1alpha1.KindTenantException:
+		o = &v1alpha1.TenantException{}
 	default:
 		o = &v1alpha1.NamespaceProfile{}
 	}

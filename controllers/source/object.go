@@ -16,6 +16,12 @@ import (
 	"github.com/aetherplatform/aether/internal/render"
 )
 
+// fromGit are the kinds that come from Git. What informers hold of them is never
+// changed.
+var fromGit = []client.Object{
+	&v1alpha1.Tenant{}, &v1alpha1.TenantNamespace{}, &v1alpha1.WorkloadCluster{}, &v1alpha1.NamespaceProfile{}, &v1alpha1.TenantException{},
+}
+
 // key names an object. All kinds that come from Git are cluster-scoped.
 type key struct{ kind, name string }
 
@@ -212,6 +218,8 @@ func keyOf(o client.Object) key {
 		k.kind = v1alpha1.KindWorkloadCluster
 	case *v1alpha1.NamespaceProfile:
 		k.kind = v1alpha1.KindNamespaceProfile
+	case *v1alpha1.TenantException:
+		k.kind = v1alpha1.KindTenantException
 	}
 	return k
 }
@@ -238,6 +246,8 @@ func specOf(o client.Object) any {
 	case *v1alpha1.WorkloadCluster:
 		return &o.Spec
 	case *v1alpha1.NamespaceProfile:
+		return &o.Spec
+	case *v1alpha1.TenantException:
 		return &o.Spec
 	}
 	return nil

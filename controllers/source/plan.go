@@ -36,18 +36,15 @@ type unit struct {
 // then tenants by name. Objects of a tenant that was rendered from the same
 // before, for the same cluster and source, are those of known.
 func unitsOf(result *render.Result, cluster, source string, known map[string]*unit) []*unit {
-	platform := &unit{name: v1alpha1.PlatformDirectory, errors: result.Fleet.PlatformErrors}
+	platform := &unit{name: v1alpha1.PlatformDirectory, errors: result.Fleet.PlatformErrors, warnings: result.Fleet.PlatformWarnings}
 	var digests []string
-	for _, body := range result.Platform {
-		if p := result.Fleet.Profiles[body.GetName()]; p != nil {
-			o := &object{
-				key:    key{v1alpha1.KindNamespaceProfile, body.GetName()},
-				tenant: v1alpha1.PlatformDirectory, position: p.Position,
-				body: body, spec: p.Value, source: source,
-			}
-			platform.objects = append(platform.objects, o)
-			digests = append(digests, o.mark(v1alpha1.AnnotationDigest))
-		}
+	for i := range result.Platform {
+		a := &result.Platform[i]
+		platform.objects = append(platform.objects, &object{
+			key: key{a.Kind, a.Value.GetName()}, tenant: v1alpha1.PlatformDirectory, position: a.Position,
+			rendered: a, spec: a.Value, source: source,
+		})
+		digests = append(digests, a.Digest)
 	}
 	platform.digest = strings.Join(digests, " ")
 
@@ -196,7 +193,7 @@ func contested(units []*unit) map[key]string {
 // leavers are the objects of a source that Git does not ask for any more.
 type leavers struct {
 	// unmarked have left since; they are the ones that the budget is for. Tenants,
-	// namespaces and clusters are to be marked, profiles to be deleted.
+	// namespaces and clusters are to be marked, profiles and exceptions to be deleted.
 	unmarked []client.Object
 	// marked left before.
 	marked []client.Object

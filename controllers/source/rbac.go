@@ -6,7 +6,7 @@ package source
 // depends on it any more, deleted. TenantNamespaces and WorkloadClusters are
 // never deleted here.
 //
-// +kubebuilder:rbac:groups=aetherplatform.cloud,resources=tenants;namespaceprofiles,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups=aetherplatform.cloud,resources=tenants;namespaceprofiles;tenantexceptions,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=aetherplatform.cloud,resources=tenantnamespaces;workloadclusters,verbs=get;list;watch;create;patch
 
 // Where it comes from, and what became of it.

@@ -168,7 +168,7 @@ func (r *Reconciler) resolve(ctx context.Context, s *scope) error {
 // would copy ten thousand objects at each push.
 func (r *Reconciler) observe(ctx context.Context, s *scope) error {
 	var all []any
-	for _, kind := range []client.Object{&v1alpha1.Tenant{}, &v1alpha1.TenantNamespace{}, &v1alpha1.WorkloadCluster{}, &v1alpha1.NamespaceProfile{}} {
+	for _, kind := range fromGit {
 		informer, err := r.informers.GetInformer(ctx, kind)
 		if err != nil {
 			return fmt.Errorf("cannot list %T: %w", kind, err)

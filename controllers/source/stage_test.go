@@ -143,7 +143,7 @@ func (s *stage) restart() {
 // the way of the next.
 func (s *stage) clear() {
 	ctx := context.Background()
-	for _, o := range []client.Object{&v1alpha1.TenantNamespace{}, &v1alpha1.WorkloadCluster{}, &v1alpha1.Tenant{}, &v1alpha1.NamespaceProfile{}} {
+	for _, o := range []client.Object{&v1alpha1.TenantNamespace{}, &v1alpha1.WorkloadCluster{}, &v1alpha1.Tenant{}, &v1alpha1.NamespaceProfile{}, &v1alpha1.TenantException{}} {
 		s.must(env.Client.DeleteAllOf(ctx, o))
 	}
 	var left v1alpha1.TenantNamespaceList
@@ -279,7 +279,7 @@ func (s *stage) namespaceOf(name string) *v1alpha1.TenantNamespace {
 func (s *stage) versions() map[string]string {
 	s.t.Helper()
 	found := map[string]string{}
-	for _, list := range []client.ObjectList{&v1alpha1.TenantList{}, &v1alpha1.TenantNamespaceList{}, &v1alpha1.WorkloadClusterList{}, &v1alpha1.NamespaceProfileList{}} {
+	for _, list := range []client.ObjectList{&v1alpha1.TenantList{}, &v1alpha1.TenantNamespaceList{}, &v1alpha1.WorkloadClusterList{}, &v1alpha1.NamespaceProfileList{}, &v1alpha1.TenantExceptionList{}} {
 		s.must(env.Client.List(s.t.Context(), list))
 		s.must(apimeta.EachListItem(list, eachObject(func(o client.Object) { found[keyOf(o).String()] = o.GetResourceVersion() })))
 	}

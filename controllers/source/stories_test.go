@@ -279,6 +279,37 @@ func TestAProfileInUseIsKept(t *testing.T) {
 	})
 }
 
+func TestAnExceptionIsKeptAsGitHasItAndGoesWithIt(t *testing.T) {
+	const granted = `apiVersion: aetherplatform.cloud/v1alpha1
+kind: TenantException
+metadata: {name: acme-quay}
+spec: {tenant: acme, allow: {registries: [quay.io/acme]}, owner: platform@example.com, reason: until it is mirrored, expires: "2099-03-31T00:00:00Z"}
+`
+	s := newStage(t, pruneMax("100%"))
+	s.ready(s.push(fleetOf("acme").with(files{"_platform/acme-quay.yaml": granted})))
+	e := &v1alpha1.TenantException{}
+	s.must(env.Client.Get(t.Context(), client.ObjectKey{Name: "acme-quay"}, e))
+	if at := e.Annotations[v1alpha1.AnnotationPath]; at != "_platform/acme-quay.yaml:1" {
+		t.Errorf("it comes from %q", at)
+	}
+
+	// Made longer by hand, it is put back.
+	ends := e.Spec.Expires
+	e.Spec.Expires = metav1.NewTime(ends.AddDate(1, 0, 0))
+	s.must(env.Client.Update(t.Context(), e))
+	has(s, e, "acme-quay", func(e *v1alpha1.TenantException) error {
+		if !e.Spec.Expires.Equal(&ends) {
+			return fmt.Errorf("it expires %s, not %s", e.Spec.Expires, ends)
+		}
+		return nil
+	})
+
+	s.ready(s.push(fleetOf("acme")))
+	if err := env.Client.Get(t.Context(), client.ObjectKey{Name: "acme-quay"}, e); !apierrors.IsNotFound(err) {
+		t.Errorf("it left Git and is still there: %v", err)
+	}
+}
+
 // Server-side apply leaves a part null whose last field goes, which no schema takes.
 // Of several objects it is rehearsed first, and must pass there as well.
 func TestThePartsThatACommitDropsAreGone(t *testing.T) {

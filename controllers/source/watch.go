@@ -100,7 +100,7 @@ func Setup(mgr ctrl.Manager, opts Options) error {
 	if err := c.Watch(source.Kind[client.Object](sources, &v1alpha1.TenantSource{}, &handler.EnqueueRequestForObject{}, inNamespace(opts.Namespace), asked)); err != nil {
 		return fmt.Errorf("cannot watch TenantSources: %w", err)
 	}
-	for _, kind := range []client.Object{&v1alpha1.Tenant{}, &v1alpha1.TenantNamespace{}, &v1alpha1.WorkloadCluster{}, &v1alpha1.NamespaceProfile{}} {
+	for _, kind := range fromGit {
 		if err := c.Watch(source.Kind(mgr.GetCache(), kind, r.onObject())); err != nil {
 			return fmt.Errorf("cannot watch %T: %w", kind, err)
 		}

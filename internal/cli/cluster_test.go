@@ -293,6 +293,11 @@ func (w *world) populate() {
 	globex.Status = v1alpha1.TenantStatus{Conditions: []metav1.Condition{ready}, Summary: "0/0"}
 	w.status(globex)
 
+	w.exception("acme-quay", "2099-03-31T00:00:00Z", v1alpha1.Allowance{
+		Registries: []string{"quay.io/acme"}, Exposure: []v1alpha1.Exposure{v1alpha1.ExposeLoadBalancer},
+	}, "acme-web")
+	w.exception("acme-moved", "2020-01-01T00:00:00Z", v1alpha1.Allowance{Hostnames: []string{"old.example.org"}})
+
 	w.namespaceWithDrift(waiting, isolated)
 	api := w.namespace("acme-api", v1alpha1.TenantNamespaceSpec{Tenant: "acme", Size: "small"}, nil)
 	api.Status = v1alpha1.TenantNamespaceStatus{ObservedGeneration: api.Generation, Conditions: []metav1.Condition{ready, isolated}}
@@ -313,6 +318,16 @@ func (w *world) populate() {
 	w.status(source)
 	w.create(&sourcev1.GitRepository{ObjectMeta: metav1.ObjectMeta{Namespace: v1alpha1.SystemNamespace, Name: "fleet"}, Spec: sourcev1.GitRepositorySpec{
 		URL: "https://git.example.com/fleet.git", Interval: metav1.Duration{Duration: time.Hour},
+	}})
+}
+
+func (w *world) exception(name, expires string, allow v1alpha1.Allowance, namespaces ...string) {
+	ends, err := time.Parse(time.RFC3339, expires)
+	if err != nil {
+		w.Fatal(err)
+	}
+	w.create(&v1alpha1.TenantException{ObjectMeta: at(name, "_platform/exceptions.yaml:1"), Spec: v1alpha1.ExceptionSpec{
+		Tenant: "acme", Namespaces: namespaces, Allow: allow, Owner: "platform@example.com", Reason: "until it is mirrored", Expires: metav1.NewTime(ends),
 	}})
 }
 

@@ -156,6 +156,47 @@ func findPeers(l *lines, tenants []*Tenant) {
 	}
 }
 
+// checkExceptions warns of exceptions for what is not there: nobody has them.
+func checkExceptions(tree Tree, f *Fleet, tenants map[string]*directory) []*Error {
+	l := &lines{tree: tree}
+	var warnings []*Error
+	check := func(at Position, doc int, field string, e *v1alpha1.ExceptionSpec) {
+		warn := func(field, message string) {
+			warnings = append(warnings, l.problem(v1alpha1.PlatformDirectory, at, doc, field, message))
+		}
+		tenant := tenants[e.Tenant]
+		if tenant == nil {
+			warn(field+".tenant", notThere("Tenant", e.Tenant, sortedKeys(tenants)))
+			return
+		}
+		written := tenant.written[v1alpha1.KindTenantNamespace]
+		for i, name := range e.Namespaces {
+			if _, ok := written[name]; !ok {
+				warn(fmt.Sprintf("%s.namespaces[%d]", field, i), notThere("TenantNamespace", name, sortedKeys(written)))
+			}
+		}
+	}
+	for _, name := range sortedKeys(f.Profiles) {
+		p := f.Profiles[name]
+		for i := range p.Value.Spec.Exceptions {
+			check(p.Position, p.doc, fmt.Sprintf("spec.exceptions[%d]", i), &p.Value.Spec.Exceptions[i].ExceptionSpec)
+		}
+	}
+	for _, name := range sortedKeys(f.Exceptions) {
+		e := f.Exceptions[name]
+		check(e.Position, e.doc, "spec", &e.Value.Spec)
+	}
+	return once(warnings)
+}
+
+func notThere(kind, name string, known []string) string {
+	message := fmt.Sprintf("there is no %s %q, so that nobody has the exception", kind, name)
+	if meant := nearest(name, known); meant != "" {
+		message += "; write " + meant
+	}
+	return message
+}
+
 // agreeing stands for a peer whose Tenant cannot be read.
 func agreeing(with string) *v1alpha1.Tenant {
 	t := &v1alpha1.Tenant{}

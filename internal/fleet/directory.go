@@ -21,6 +21,7 @@ type directory struct {
 	namespaces []*Object[*v1alpha1.TenantNamespace]
 	clusters   []*Object[*v1alpha1.WorkloadCluster]
 	profiles   []*Object[*v1alpha1.NamespaceProfile]
+	exceptions []*Object[*v1alpha1.TenantException]
 	errs       []*Error
 	// faulty have unknown fields and no other fault of their own. They are held
 	// against the others, so that all that is wrong is said at once, and are in no
@@ -30,6 +31,7 @@ type directory struct {
 		namespaces []*Object[*v1alpha1.TenantNamespace]
 		clusters   []*Object[*v1alpha1.WorkloadCluster]
 		profiles   []*Object[*v1alpha1.NamespaceProfile] // not used: tenants are told where the errors are
+		exceptions []*Object[*v1alpha1.TenantException]  // not used
 	}
 
 	// written are the names of each kind and where they are, those of objects with
@@ -125,6 +127,7 @@ func (r *reader) close() {
 	byName(r.namespaces)
 	byName(r.clusters)
 	byName(r.profiles)
+	byName(r.exceptions)
 	r.errs = once(r.errs)
 	if r.more > 0 {
 		r.errs = append(r.errs, &Error{Position: Position{File: r.name}, Tenant: r.name, Message: fmt.Sprintf("has %d more errors; mend these first", r.more)})

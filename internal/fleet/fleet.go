@@ -62,10 +62,16 @@ func (e *Error) Error() string { return e.Position.String() + ": " + e.Message }
 type Fleet struct {
 	// Profiles by name. When the platform directory has errors, what could be read.
 	Profiles map[string]*Object[*v1alpha1.NamespaceProfile]
+	// Exceptions that the platform grants, by name. When the platform directory has
+	// errors, what could be read.
+	Exceptions map[string]*Object[*v1alpha1.TenantException]
 	// PlatformHash changes when the content of the platform directory does.
 	PlatformHash string
 	// PlatformErrors is what is wrong in the platform directory.
 	PlatformErrors []*Error
+	// PlatformWarnings are of what is allowed in the platform directory and is likely
+	// not what was meant.
+	PlatformWarnings []*Error
 	// Tenants by name, those with errors included.
 	Tenants []*Tenant
 }

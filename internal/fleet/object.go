@@ -21,7 +21,7 @@ const originAnnotation = v1alpha1.LabelPrefix + "built-from"
 // kindsOf are the kinds that a directory may hold.
 func kindsOf(directory string) []string {
 	if directory == v1alpha1.PlatformDirectory {
-		return []string{v1alpha1.KindNamespaceProfile}
+		return []string{v1alpha1.KindNamespaceProfile, v1alpha1.KindTenantException}
 	}
 	return []string{v1alpha1.KindTenant, v1alpha1.KindTenantNamespace, v1alpha1.KindWorkloadCluster}
 }
@@ -91,6 +91,8 @@ func (r *reader) object(doc *document) {
 		keep(f, known, content, &r.clusters, &r.faulty.clusters, &v1alpha1.WorkloadCluster{}, checkCluster)
 	case v1alpha1.KindNamespaceProfile:
 		keep(f, known, content, &r.profiles, &r.faulty.profiles, &v1alpha1.NamespaceProfile{}, checkProfile)
+	case v1alpha1.KindTenantException:
+		keep(f, known, content, &r.exceptions, &r.faulty.exceptions, &v1alpha1.TenantException{}, checkException)
 	}
 }
 

@@ -60,12 +60,16 @@ func (p *Parser) Parse(tree Tree, incumbents map[string]string) *Fleet {
 	delete(directories, v1alpha1.PlatformDirectory)
 	f := &Fleet{
 		Profiles:       map[string]*Object[*v1alpha1.NamespaceProfile]{},
+		Exceptions:     map[string]*Object[*v1alpha1.TenantException]{},
 		PlatformHash:   platform.hash,
 		PlatformErrors: append(astray, platform.errs...),
 	}
 	sortErrors(f.PlatformErrors)
 	for _, profile := range platform.profiles {
 		f.Profiles[profile.Value.Name] = profile
+	}
+	for _, exception := range platform.exceptions {
+		f.Exceptions[exception.Value.Name] = exception
 	}
 
 	checks := make(map[string]*checked, len(directories))
@@ -79,6 +83,7 @@ func (p *Parser) Parse(tree Tree, incumbents map[string]string) *Fleet {
 		f.Tenants = append(f.Tenants, known.tenant())
 	}
 	checkFleet(tree, f.Tenants, checks, incumbents)
+	f.PlatformWarnings = checkExceptions(tree, f, directories)
 
 	directories[v1alpha1.PlatformDirectory] = platform
 	p.read, p.checked = directories, checks
@@ -97,7 +102,7 @@ func (f *Fleet) Errors() []*Error {
 
 // Warnings are all that is likely not meant, by position.
 func (f *Fleet) Warnings() []*Error {
-	var all []*Error
+	all := slices.Clone(f.PlatformWarnings)
 	for _, t := range f.Tenants {
 		all = append(all, t.Warnings...)
 	}

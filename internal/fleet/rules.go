@@ -49,18 +49,7 @@ func checkTenant(f *findings, t *v1alpha1.Tenant) {
 			f.at(fmt.Sprintf("spec.network.peers[%d].tenant", i), "is the tenant itself, whose namespaces may name each other anyway; remove it")
 		}
 	}
-	for i, registry := range t.Spec.Registries {
-		f.check(fmt.Sprintf("spec.registries[%d]", i), checkRegistry(registry))
-	}
-	for i, host := range t.Spec.Hostnames {
-		f.check(fmt.Sprintf("spec.hostnames[%d]", i), checkLabelLengths(host))
-	}
-	for i, name := range t.Spec.StorageClasses {
-		f.objectName(fmt.Sprintf("spec.storageClasses[%d]", i), name)
-	}
-	for i, name := range t.Spec.PriorityClasses {
-		f.objectName(fmt.Sprintf("spec.priorityClasses[%d]", i), name)
-	}
+	f.allowed("spec", t.Spec.Registries, t.Spec.Hostnames, t.Spec.StorageClasses, t.Spec.PriorityClasses)
 	if q := t.Spec.Quota; q != nil {
 		f.quota("spec.quota.hard", q.Hard)
 	}
@@ -157,9 +146,45 @@ func checkProfile(f *findings, p *v1alpha1.NamespaceProfile) {
 	}
 	f.labels("spec.labels", p.Spec.Labels)
 	f.annotations("spec.annotations", p.Spec.Annotations)
+	for i := range p.Spec.Exceptions {
+		f.exception(fmt.Sprintf("spec.exceptions[%d]", i), &p.Spec.Exceptions[i].ExceptionSpec)
+	}
 	f.labels("spec.ingressController.podLabels", p.Spec.IngressController.PodLabels)
 	if len(validation.IsDNS1123Label(p.Spec.IngressController.Namespace)) > 0 {
 		f.at("spec.ingressController.namespace", fmt.Sprintf("%q is no namespace's name; use lower-case letters, digits and '-'", p.Spec.IngressController.Namespace))
+	}
+}
+
+func checkException(f *findings, e *v1alpha1.TenantException) {
+	f.exception("spec", &e.Spec)
+}
+
+// exception checks what a TenantException or a profile grants.
+func (f *findings) exception(at string, e *v1alpha1.ExceptionSpec) {
+	if len(validation.IsDNS1035Label(e.Tenant)) > 0 {
+		f.at(at+".tenant", fmt.Sprintf("%q is no tenant's name; write metadata.name of a Tenant", shorten(e.Tenant)))
+	}
+	for i, name := range e.Namespaces {
+		if len(validation.IsDNS1123Label(name)) > 0 {
+			f.at(fmt.Sprintf("%s.namespaces[%d]", at, i), fmt.Sprintf("%q is no namespace's name; write names such as acme-web, or leave the list out for all namespaces", shorten(name)))
+		}
+	}
+	f.allowed(at+".allow", e.Allow.Registries, e.Allow.Hostnames, e.Allow.StorageClasses, e.Allow.PriorityClasses)
+}
+
+// allowed checks what a tenant may use.
+func (f *findings) allowed(at string, registries, hostnames, storageClasses, priorityClasses []string) {
+	for i, registry := range registries {
+		f.check(fmt.Sprintf("%s.registries[%d]", at, i), checkRegistry(registry))
+	}
+	for i, host := range hostnames {
+		f.check(fmt.Sprintf("%s.hostnames[%d]", at, i), checkLabelLengths(host))
+	}
+	for i, name := range storageClasses {
+		f.objectName(fmt.Sprintf("%s.storageClasses[%d]", at, i), name)
+	}
+	for i, name := range priorityClasses {
+		f.objectName(fmt.Sprintf("%s.priorityClasses[%d]", at, i), name)
 	}
 }
 

@@ -721,6 +721,98 @@ spec:
 				`acme/web.yaml:4: spec.profile: profile "default" has errors, see _platform/profiles.yaml:1; it can be used when they are mended`,
 			},
 		},
+		"exceptions": {
+			why: "one that is not clear grants nothing",
+			files: map[string]string{
+				"_platform/exceptions.yaml": `apiVersion: aetherplatform.cloud/v1alpha1
+kind: TenantException
+metadata: {name: forever}
+spec: {tenant: acme, allow: {registries: [quay.io/acme]}, owner: platform, reason: until it is mirrored}
+---
+apiVersion: aetherplatform.cloud/v1alpha1
+kind: TenantException
+metadata: {name: nothing}
+spec: {tenant: acme, allow: {}, owner: platform, reason: short, expires: tomorrow}
+---
+apiVersion: aetherplatform.cloud/v1alpha1
+kind: TenantException
+metadata: {name: wrong}
+spec:
+  tenant: Acme
+  namespaces: [acme_web]
+  allow: {registries: ["https://quay.io"], hostnames: [Shop.example.com], exposure: [Everything]}
+  owner: platform
+  reason: until it is mirrored
+  expires: "2027-03-31T00:00:00Z"
+`,
+				"acme/exception.yaml": `apiVersion: aetherplatform.cloud/v1alpha1
+kind: TenantException
+metadata: {name: granted-to-myself}
+spec: {tenant: acme, allow: {registries: [quay.io]}, owner: me, reason: because I want it, expires: "2099-03-31T00:00:00Z"}
+`,
+			},
+			want: []string{
+				"_platform/exceptions.yaml:4: spec.expires: Required value: Expires is when it ends by itself (RFC 3339, such as 2027-03-31T00:00:00Z)",
+				`_platform/exceptions.yaml:9: spec.expires: Invalid value: "tomorrow": must be of type date-time: "tomorrow"`,
+				`_platform/exceptions.yaml:9: spec.reason: Invalid value: "short": should be at least 10 chars long`,
+				`_platform/exceptions.yaml:17: spec.allow.exposure[0]: Unsupported value: "Everything": supported values: "LoadBalancer", "NodePort", "ExternalIPs", "ExternalName", "HostPort"`,
+				"_platform/exceptions.yaml:17: spec.allow.hostnames: Invalid value: write host names in lower case without a trailing dot, such as app.example.com or *.example.com (internationalised names in their xn-- form)",
+				"acme/exception.yaml:2: kind: TenantException belongs in _platform; a tenant's directory holds Tenant, TenantNamespace or WorkloadCluster",
+			},
+		},
+		"an exception for nobody": {
+			why: "it is a slip of the pen, and does no harm",
+			files: map[string]string{
+				"_platform/exceptions.yaml": `apiVersion: aetherplatform.cloud/v1alpha1
+kind: TenantException
+metadata: {name: quay}
+spec:
+  tenant: acne
+  allow: {registries: [quay.io/acme]}
+  owner: platform
+  reason: until it is mirrored
+  expires: "2027-03-31T00:00:00Z"
+---
+apiVersion: aetherplatform.cloud/v1alpha1
+kind: TenantException
+metadata: {name: ghcr}
+spec: {tenant: acme, namespaces: [acme-web, acme-wbe], allow: {registries: [ghcr.io/acme]}, owner: platform, reason: until it is mirrored, expires: "2027-03-31T00:00:00Z"}
+`,
+				"acme/web.yaml": namespace("acme-web", ""),
+			},
+			want: []string{
+				`warning: _platform/exceptions.yaml:5: spec.tenant: there is no Tenant "acne", so that nobody has the exception; write acme`,
+				`warning: _platform/exceptions.yaml:14: spec.namespaces[1]: there is no TenantNamespace "acme-wbe", so that nobody has the exception; write acme-web`,
+			},
+		},
+		"an exception's names": {
+			why: "what no tenant can be called is nobody's",
+			files: map[string]string{
+				"_platform/exceptions.yaml": `apiVersion: aetherplatform.cloud/v1alpha1
+kind: TenantException
+metadata: {name: wrong}
+spec:
+  tenant: Acme
+  namespaces: [acme_web]
+  allow: {registries: ["https://quay.io"], storageClasses: [Fast]}
+  owner: platform
+  reason: until it is mirrored
+  expires: "2027-03-31T00:00:00Z"
+---
+apiVersion: aetherplatform.cloud/v1alpha1
+kind: TenantException
+metadata: {name: nothing}
+spec: {tenant: acme, allow: {}, owner: platform, reason: until it is mirrored, expires: "2027-03-31T00:00:00Z"}
+`,
+			},
+			want: []string{
+				`_platform/exceptions.yaml:5: spec.tenant: "Acme" is no tenant's name; write metadata.name of a Tenant`,
+				`_platform/exceptions.yaml:6: spec.namespaces[0]: "acme_web" is no namespace's name; write names such as acme-web, or leave the list out for all namespaces`,
+				`_platform/exceptions.yaml:7: spec.allow.registries[0]: "https://quay.io" has a scheme; write it as <host>[:<port>]/<path>, such as registry.example.com/acme`,
+				`_platform/exceptions.yaml:7: spec.allow.storageClasses[0]: "Fast" is no name; use lower-case letters, digits, '-' and '.'`,
+				"_platform/exceptions.yaml:15: spec.allow: Invalid value: write what is allowed, such as registries: [quay.io/acme] or exposure: [LoadBalancer]",
+			},
+		},
 		"roles of a profile": {
 			why: "a Role cannot hold them",
 			files: map[string]string{

@@ -37,6 +37,7 @@ var schemas = map[string]func() *kindSchema{
 	v1alpha1.KindTenant:           sync.OnceValue(func() *kindSchema { return compile("tenants") }),
 	v1alpha1.KindTenantNamespace:  sync.OnceValue(func() *kindSchema { return compile("tenantnamespaces") }),
 	v1alpha1.KindWorkloadCluster:  sync.OnceValue(func() *kindSchema { return compile("workloadclusters") }),
+	v1alpha1.KindTenantException:  sync.OnceValue(func() *kindSchema { return compile("tenantexceptions") }),
 	v1alpha1.KindNamespaceProfile: sync.OnceValue(func() *kindSchema { return compile("namespaceprofiles") }),
 }
 

@@ -21,6 +21,7 @@ type stored struct {
 	Namespaces []storedObject[*v1alpha1.TenantNamespace]  `json:",omitempty"`
 	Clusters   []storedObject[*v1alpha1.WorkloadCluster]  `json:",omitempty"`
 	Profiles   []storedObject[*v1alpha1.NamespaceProfile] `json:",omitempty"`
+	Exceptions []storedObject[*v1alpha1.TenantException]  `json:",omitempty"`
 	Written    map[string]map[string]Position
 }
 
@@ -56,6 +57,7 @@ func (d *directory) encode() []byte {
 		Namespaces: toStored(d.namespaces),
 		Clusters:   toStored(d.clusters),
 		Profiles:   toStored(d.profiles),
+		Exceptions: toStored(d.exceptions),
 		Written:    d.written,
 	})
 	if err != nil {
@@ -75,6 +77,7 @@ func restore(data []byte) *directory {
 		namespaces: fromStored(s.Namespaces),
 		clusters:   fromStored(s.Clusters),
 		profiles:   fromStored(s.Profiles),
+		exceptions: fromStored(s.Exceptions),
 		written:    s.Written,
 	}
 }

@@ -296,7 +296,7 @@ spec:
 				"_platform/acme.yaml": tenant("globex", ""),
 			},
 			want: []string{
-				"_platform/acme.yaml:2: kind: Tenant belongs in a tenant's directory; _platform holds NamespaceProfile",
+				"_platform/acme.yaml:2: kind: Tenant belongs in a tenant's directory; _platform holds NamespaceProfile or TenantException",
 			},
 		},
 		"a document that is a list": {

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io/fs"
 	"sync"
+	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
@@ -39,6 +40,11 @@ type Inputs struct {
 	// Cordoned withdraws write access and suspends GitOps: the tenant is cordoned,
 	// or the namespace has left Git.
 	Cordoned bool
+	// Exceptions that the platform grants; those of other tenants do not matter.
+	Exceptions []*v1alpha1.TenantException
+	// Now leaves out exceptions that had ended by then. Zero leaves out none: what
+	// is committed is the same whenever it is read.
+	Now time.Time
 	// Source is where the TenantNamespace was written.
 	Source Source
 }

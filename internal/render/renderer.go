@@ -7,6 +7,7 @@ import (
 	goruntime "runtime"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -25,8 +26,8 @@ type Renderer struct {
 	parser  *fleet.Parser
 	// bases holds what the last Render compiled or used.
 	bases map[baseKey]*compiled
-	// profiles holds the last good template of each.
-	profiles map[string]*profile
+	// platform is what the last good state of the platform directory gives.
+	platform *platform
 	tenants  map[string]*TenantResult
 	// keys is what each of tenants was rendered from.
 	keys map[string]string
@@ -34,6 +35,16 @@ type Renderer struct {
 
 // baseKey is a directory of one content of a base.
 type baseKey struct{ revision, path string }
+
+// platform is what tenants are rendered with. It is not changed: what a tenant was
+// rendered from may be rendered again after the next fleet.
+type platform struct {
+	// profiles holds the last good template of each.
+	profiles map[string]*profile
+	// exceptions by the tenant that they are for, each by name.
+	exceptions map[string][]*v1alpha1.TenantException
+	now        time.Time
+}
 
 // profile is a profile that compiled, and a digest of all that its template
 // depends on.
@@ -50,6 +61,9 @@ type Options struct {
 	// Cluster that children are rendered for; "" is the one that the fleet is
 	// reconciled in.
 	Cluster string
+	// Now leaves out exceptions that had ended by then, as a cluster does. Zero: none
+	// are left out, and digests are the same at any time.
+	Now time.Time
 	// Store, where it is set, remembers across processes: what directories hold, and
 	// the digests of tenants. It must be one that only this very program writes to.
 	Store fleet.Store
@@ -62,8 +76,8 @@ func New(options Options) *Renderer {
 	return &Renderer{
 		options:  options,
 		parser:   parser,
+		platform: &platform{},
 		bases:    map[baseKey]*compiled{},
-		profiles: map[string]*profile{},
 		tenants:  map[string]*TenantResult{},
 		keys:     map[string]string{},
 	}
@@ -72,8 +86,9 @@ func New(options Options) *Renderer {
 // Result is a rendered fleet.
 type Result struct {
 	Fleet *fleet.Fleet
-	// Platform is the NamespaceProfiles as they are applied, by name.
-	Platform []*unstructured.Unstructured
+	// Platform is the NamespaceProfiles as they are applied, by name, then the
+	// TenantExceptions.
+	Platform []Applied
 	Tenants  []*TenantResult
 	// Digest covers the digests of all tenants. Where something is written, and at
 	// which revision, does not enter it.
@@ -188,7 +203,8 @@ func (r *Renderer) Render(tree fleet.Tree, incumbents map[string]string) *Result
 	out := &Result{Fleet: &read}
 
 	out.Platform = platformObjects(&read)
-	profiles := r.compileProfiles(&read)
+	r.platform = r.readPlatform(&read)
+	platform := r.platform
 
 	out.Tenants = make([]*TenantResult, len(read.Tenants))
 	keysOf := make([]string, len(read.Tenants))
@@ -196,14 +212,14 @@ func (r *Renderer) Render(tree fleet.Tree, incumbents map[string]string) *Result
 	work.SetLimit(goruntime.GOMAXPROCS(0))
 	for i, t := range read.Tenants {
 		work.Go(func() error {
-			key := keyOf(t, profiles)
+			key := keyOf(t, platform)
 			result := r.tenants[t.Name]
 			if result != nil && r.keys[t.Name] == key {
 				kept := *result
 				kept.Tenant, kept.Changed = t, false
 				result = &kept
 			} else {
-				result = r.tenant(t, profiles, key)
+				result = r.tenant(t, platform, key)
 				result.Key = key
 			}
 			out.Tenants[i], keysOf[i] = result, key
@@ -220,6 +236,22 @@ func (r *Renderer) Render(tree fleet.Tree, incumbents map[string]string) *Result
 	return out
 }
 
+// readPlatform returns what tenants are rendered with. While the platform directory
+// has errors, what it granted before them stands.
+func (r *Renderer) readPlatform(read *fleet.Fleet) *platform {
+	broken := len(read.PlatformErrors) > 0
+	p := &platform{profiles: r.compileProfiles(read), exceptions: map[string][]*v1alpha1.TenantException{}, now: r.options.Now}
+	if broken && r.platform.exceptions != nil {
+		p.exceptions = r.platform.exceptions
+		return p
+	}
+	for _, name := range slices.Sorted(maps.Keys(read.Exceptions)) {
+		e := read.Exceptions[name].Value
+		p.exceptions[e.Spec.Tenant] = append(p.exceptions[e.Spec.Tenant], e)
+	}
+	return p
+}
+
 // compileProfiles returns the usable profiles by name. One that does not compile is
 // an error at its place, and its last good template stays in use. While the
 // platform directory has errors the profiles of its last good state do.
@@ -229,7 +261,7 @@ func (r *Renderer) compileProfiles(read *fleet.Fleet) map[string]*profile {
 	bases := map[baseKey]*compiled{}
 	usable := map[string]*profile{}
 	if broken {
-		maps.Copy(usable, r.profiles)
+		maps.Copy(usable, r.platform.profiles)
 		bases = r.bases
 	}
 	for _, name := range slices.Sorted(maps.Keys(read.Profiles)) {
@@ -244,13 +276,13 @@ func (r *Renderer) compileProfiles(read *fleet.Fleet) map[string]*profile {
 				Tenant:   v1alpha1.PlatformDirectory,
 				Message:  fmt.Sprintf("spec.base: %v", err),
 			})
-			p = r.profiles[name]
+			p = r.platform.profiles[name]
 		}
 		if p != nil {
 			usable[name] = p
 		}
 	}
-	r.bases, r.profiles = bases, usable
+	r.bases = bases
 	slices.SortStableFunc(read.PlatformErrors, byPosition)
 	return usable
 }
@@ -266,7 +298,7 @@ func (r *Renderer) compileProfile(p *v1alpha1.NamespaceProfile, bases map[baseKe
 		return nil, err
 	}
 	digest := digestOf(base.Revision, DigestOf(content))
-	if last := r.profiles[p.Name]; last != nil && last.digest == digest {
+	if last := r.platform.profiles[p.Name]; last != nil && last.digest == digest {
 		bases[key] = last.compiled
 		return last, nil
 	}
@@ -296,7 +328,7 @@ func (r *Renderer) base(ref *v1alpha1.BaseSourceRef) (Base, error) {
 }
 
 // keyOf names everything that a tenant's render depends on.
-func keyOf(t *fleet.Tenant, profiles map[string]*profile) string {
+func keyOf(t *fleet.Tenant, platform *platform) string {
 	parts := []string{t.Hash, strings.Join(t.Peers, ",")}
 	for _, e := range t.Errors {
 		parts = append(parts, e.Error())
@@ -310,16 +342,20 @@ func keyOf(t *fleet.Tenant, profiles map[string]*profile) string {
 	slices.Sort(names)
 	for _, name := range names {
 		parts = append(parts, name)
-		if p := profiles[name]; p != nil {
+		if p := platform.profiles[name]; p != nil {
 			parts = append(parts, p.digest)
 		}
+	}
+	for _, e := range platform.exceptions[t.Name] {
+		parts = append(parts, "exception", e.Name, strings.Join(e.Spec.Namespaces, ","))
+		parts = append(parts, granted([]*v1alpha1.ExceptionSpec{&e.Spec})...)
 	}
 	return digestOf(parts...)
 }
 
 // tenant renders one tenant anew. A panic is this tenant's error, and nobody
 // else's: specs reach many lines of other people's code.
-func (r *Renderer) tenant(t *fleet.Tenant, profiles map[string]*profile, key string) (out *TenantResult) {
+func (r *Renderer) tenant(t *fleet.Tenant, platform *platform, key string) (out *TenantResult) {
 	empty := TenantResult{
 		Tenant:   t,
 		Changed:  true,
@@ -344,7 +380,7 @@ func (r *Renderer) tenant(t *fleet.Tenant, profiles map[string]*profile, key str
 		empty.Errors = append(empty.Errors, &fleet.Error{Position: t.Object.Position, Tenant: t.Name, Message: err.Error()})
 		return &empty
 	}
-	digest, errs := r.digest(t, objects, profiles, key)
+	digest, errs := r.digest(t, objects, platform, key)
 	if len(errs) > 0 {
 		empty.Errors = append(empty.Errors, errs...)
 		slices.SortStableFunc(empty.Errors, byPosition)
@@ -353,17 +389,21 @@ func (r *Renderer) tenant(t *fleet.Tenant, profiles map[string]*profile, key str
 	full := empty
 	full.Applied = objects
 	full.Digest = digest
-	full.Children = func() []*unstructured.Unstructured { return r.children(t, profiles) }
-	full.All = func() []Placed { return placed(t, objects, profiles) }
+	full.Children = func() []*unstructured.Unstructured { return r.children(t, platform) }
+	full.All = func() []Placed { return placed(t, objects, platform) }
 	return &full
 }
 
 // digest renders the children of a tenant, or takes the digest from the Store.
 // What is stored was rendered without errors, from the same inputs.
-func (r *Renderer) digest(t *fleet.Tenant, objects []Applied, profiles map[string]*profile, key string) (string, []*fleet.Error) {
+func (r *Renderer) digest(t *fleet.Tenant, objects []Applied, platform *platform, key string) (string, []*fleet.Error) {
 	key = "digest " + key
-	if r.options.Store != nil {
-		if known := r.options.Store.Get(key); known != nil {
+	store := r.options.Store
+	if !r.options.Now.IsZero() {
+		store = nil // the digest is that of a moment
+	}
+	if store != nil {
+		if known := store.Get(key); known != nil {
 			return string(known), nil
 		}
 	}
@@ -374,7 +414,7 @@ func (r *Renderer) digest(t *fleet.Tenant, objects []Applied, profiles map[strin
 	}
 	for _, n := range t.Namespaces {
 		for _, cluster := range placements(n.Value) {
-			children, err := renderNamespace(t, n, profiles, cluster)
+			children, err := renderNamespace(t, n, platform, cluster)
 			if err != nil {
 				errs = append(errs, &fleet.Error{Position: n.Position, Tenant: t.Name, Message: err.Error()})
 				break // the same on the next cluster
@@ -389,22 +429,22 @@ func (r *Renderer) digest(t *fleet.Tenant, objects []Applied, profiles map[strin
 		return "", errs
 	}
 	digest := digestOf(digests...)
-	if r.options.Store != nil {
-		r.options.Store.Put(key, []byte(digest))
+	if store != nil {
+		store.Put(key, []byte(digest))
 	}
 	return digest, nil
 }
 
 // placed renders what was rendered before, with the same inputs and without
 // an error.
-func placed(t *fleet.Tenant, applied []Applied, profiles map[string]*profile) []Placed {
+func placed(t *fleet.Tenant, applied []Applied, platform *platform) []Placed {
 	all := make([]Placed, 0, len(applied)*16)
 	for i := range applied {
 		all = append(all, Placed{applied[i].Object(), "", applied[i].Position})
 	}
 	for _, n := range t.Namespaces {
 		for _, cluster := range placements(n.Value) {
-			children, err := renderNamespace(t, n, profiles, cluster)
+			children, err := renderNamespace(t, n, platform, cluster)
 			if err != nil {
 				panic(fmt.Sprintf("rendering %s again: %v", n.Value.Name, err))
 			}
@@ -418,11 +458,11 @@ func placed(t *fleet.Tenant, applied []Applied, profiles map[string]*profile) []
 
 // children renders what is placed on the renderer's cluster. It was rendered
 // before, with the same inputs and without an error.
-func (r *Renderer) children(t *fleet.Tenant, profiles map[string]*profile) []*unstructured.Unstructured {
+func (r *Renderer) children(t *fleet.Tenant, platform *platform) []*unstructured.Unstructured {
 	var all []*unstructured.Unstructured
 	for _, n := range t.Namespaces {
 		if slices.Contains(placements(n.Value), r.options.Cluster) {
-			children, err := renderNamespace(t, n, profiles, r.options.Cluster)
+			children, err := renderNamespace(t, n, platform, r.options.Cluster)
 			if err != nil {
 				panic(fmt.Sprintf("rendering %s again: %v", n.Value.Name, err))
 			}
@@ -432,17 +472,19 @@ func (r *Renderer) children(t *fleet.Tenant, profiles map[string]*profile) []*un
 	return all
 }
 
-func renderNamespace(t *fleet.Tenant, n *fleet.Object[*v1alpha1.TenantNamespace], profiles map[string]*profile, cluster string) ([]*unstructured.Unstructured, error) {
-	p := profiles[n.Value.Spec.Profile]
+func renderNamespace(t *fleet.Tenant, n *fleet.Object[*v1alpha1.TenantNamespace], platform *platform, cluster string) ([]*unstructured.Unstructured, error) {
+	p := platform.profiles[n.Value.Spec.Profile]
 	if p == nil {
 		return nil, fmt.Errorf("spec.profile: %q cannot be used: it does not compile, see the errors of %s", n.Value.Spec.Profile, v1alpha1.PlatformDirectory)
 	}
 	return p.Render(Inputs{
-		Tenant:    t.Object.Value,
-		Namespace: n.Value,
-		Peers:     t.Peers,
-		Cluster:   cluster,
-		Source:    Source{Path: n.Position.String()},
+		Tenant:     t.Object.Value,
+		Namespace:  n.Value,
+		Peers:      t.Peers,
+		Cluster:    cluster,
+		Exceptions: platform.exceptions[t.Name],
+		Now:        platform.now,
+		Source:     Source{Path: n.Position.String()},
 	})
 }
 
@@ -474,16 +516,22 @@ func tenantObjects(t *fleet.Tenant) ([]Applied, error) {
 	return objects, nil
 }
 
-// platformObjects are the profiles that could be read. One that cannot be written
-// as JSON does not exist: it was read from YAML.
-func platformObjects(read *fleet.Fleet) []*unstructured.Unstructured {
-	var objects []*unstructured.Unstructured
+// platformObjects are those of the platform directory that could be read. One that
+// cannot be written as JSON does not exist: it was read from YAML.
+func platformObjects(read *fleet.Fleet) []Applied {
+	var objects []Applied
+	add := func(a Applied) {
+		if a.sum() == nil {
+			objects = append(objects, a)
+		}
+	}
 	for _, name := range slices.Sorted(maps.Keys(read.Profiles)) {
 		p := read.Profiles[name]
-		a := Applied{Kind: v1alpha1.KindNamespaceProfile, Value: p.Value, Position: p.Position}
-		if a.sum() == nil {
-			objects = append(objects, a.Object())
-		}
+		add(Applied{Kind: v1alpha1.KindNamespaceProfile, Value: p.Value, Position: p.Position})
+	}
+	for _, name := range slices.Sorted(maps.Keys(read.Exceptions)) {
+		e := read.Exceptions[name]
+		add(Applied{Kind: v1alpha1.KindTenantException, Value: e.Value, Position: e.Position})
 	}
 	return objects
 }

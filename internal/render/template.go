@@ -72,6 +72,9 @@ func (o *objectTemplate) isCiliumPolicy() bool {
 	return o.group == ciliumGroup && o.kind == network.Kind
 }
 
+// Profile that the template is of. It must not be changed.
+func (t *Template) Profile() *v1alpha1.NamespaceProfile { return t.profile }
+
 // ServesSecrets reports whether a component of the profile reads namespace.secrets.
 func (t *Template) ServesSecrets() bool { return t.servesSecrets }
 

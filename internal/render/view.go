@@ -264,6 +264,9 @@ func (t *Template) viewNamespace(in Inputs) (map[string]any, error) {
 	if err != nil {
 		return nil, err
 	}
+	for k, v := range t.guardrails(in) {
+		annotations[k] = v
+	}
 	level := podSecurity(t.profile)
 	if n.Spec.Overrides != nil {
 		level = cmp.Or(n.Spec.Overrides.PodSecurity, level)

@@ -199,6 +199,7 @@ const (
 	BlastRadius     Category = "ManyNamespaces"
 	TenantLimits    Category = "TenantLimits"
 	PolicyChanged   Category = "PolicyChanged"
+	Exception       Category = "Exception"
 	IsolationEroded Category = "IsolationEroded"
 )
 

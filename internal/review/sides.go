@@ -2,8 +2,12 @@ package review
 
 import (
 	"io/fs"
+	"iter"
+	"maps"
 	"path"
+	"slices"
 
+	"github.com/aetherplatform/aether/api/v1alpha1"
 	"github.com/aetherplatform/aether/internal/fleet"
 	"github.com/aetherplatform/aether/internal/render"
 )
@@ -31,6 +35,34 @@ type Side struct {
 	Tenants map[string]*Tenant
 	// Profiles of the platform directory, by name.
 	Profiles map[string]Rendered
+	// Exceptions of the platform directory, by name.
+	Exceptions map[string]Rendered
+}
+
+// Platform visits the objects of the platform directory in a stable order.
+func (s *Side) Platform() iter.Seq[*Rendered] {
+	return func(yield func(*Rendered) bool) {
+		for _, objects := range []map[string]Rendered{s.Profiles, s.Exceptions} {
+			for _, name := range slices.Sorted(maps.Keys(objects)) {
+				if o := objects[name]; !yield(&o) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// AddPlatform adds an object of the platform directory: a NamespaceProfile or a
+// TenantException.
+func (s *Side) AddPlatform(o Rendered) {
+	objects := &s.Profiles
+	if o.Kind == v1alpha1.KindTenantException {
+		objects = &s.Exceptions
+	}
+	if *objects == nil {
+		*objects = map[string]Rendered{}
+	}
+	(*objects)[o.Name] = o
 }
 
 // Tenant is one tenant of a side.

@@ -31,8 +31,10 @@ func (o *Options) liveReport(ctx context.Context, repo *repository.Repository) (
 	if err != nil {
 		return nil, err
 	}
+	options := o.options(head)
+	options.Now = o.Now()
 	_, side, report, err := live.Report(ctx, live.Options{
-		Head: o.options(head), Config: live.ReadOnly(config, o.As), Name: "cluster " + name, Source: o.Source,
+		Head: options, Config: live.ReadOnly(config, o.As), Name: "cluster " + name, Source: o.Source,
 	})
 	if err != nil {
 		return nil, o.liveError(err)

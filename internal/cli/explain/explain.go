@@ -39,6 +39,7 @@ func NewCommand(env *cli.Env) *cobra.Command {
   - its quota: used, granted, and the tenant's budget
   - who has access, and where that is written
   - what may reach it and what it may reach, with what the other side still refuses
+  - the exceptions it has: what they allow, until when, who answers for them, and why
   - for a namespace that left Git: when, in which commit, and until when it is kept
 
 The exit code is 1 when the namespace is not ready.`,
@@ -76,7 +77,7 @@ func run(ctx context.Context, o *Options) error {
 	if err != nil {
 		return err
 	}
-	report := explain(facts)
+	report := explain(facts, o.Now())
 
 	switch o.Output {
 	case "text":

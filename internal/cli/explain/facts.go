@@ -22,6 +22,9 @@ type facts struct {
 	tenant  *v1alpha1.Tenant
 	profile *v1alpha1.NamespaceProfile
 
+	// exceptions are all that the platform grants.
+	exceptions []*v1alpha1.TenantException
+
 	// tenants and namespaces are all that the API server holds, for peers and for
 	// what the other side of a connection allows.
 	tenants    map[string]*v1alpha1.Tenant
@@ -70,6 +73,14 @@ func gather(ctx context.Context, c client.Client, name string) (*facts, error) {
 		f.profile = &profile
 	case !apierrors.IsNotFound(err):
 		return nil, cli.ClusterError(err, "get NamespaceProfile "+f.namespace.Spec.Profile)
+	}
+
+	var exceptions v1alpha1.TenantExceptionList
+	if err := c.List(ctx, &exceptions); err != nil {
+		return nil, cli.ClusterError(err, "list exceptions")
+	}
+	for i := range exceptions.Items {
+		f.exceptions = append(f.exceptions, &exceptions.Items[i])
 	}
 
 	for _, entry := range f.namespace.Status.Inventory {

@@ -17,6 +17,7 @@ func (o *Options) print(r *Report) {
 	o.printAccess(r)
 	o.printNetwork("May be reached by", r.Ingress)
 	o.printNetwork("May reach", r.Egress)
+	o.printExceptions(r)
 }
 
 func (o *Options) printHead(r *Report) {
@@ -129,6 +130,22 @@ func (o *Options) printNetwork(title string, list []Connection) {
 			blocked = cli.Cell{Text: "but " + c.Blocked, Style: cli.Wait}
 		}
 		t.Add(cli.Text(c.Peer), cli.Text(c.Ports), cli.Text(c.From), blocked)
+	}
+	t.Print(o.Out, o.Color)
+}
+
+func (o *Options) printExceptions(r *Report) {
+	if len(r.Exceptions) == 0 {
+		return
+	}
+	fmt.Fprintln(o.Out)
+	t := cli.NewTable("EXCEPTION", "ALLOWS", "UNTIL", "OWNER", "REASON", "ASKED FOR AT")
+	for _, e := range r.Exceptions {
+		until := cli.Cell{Text: e.Until, Style: cli.Wait}
+		if e.Ended {
+			until = cli.Cell{Text: "ended " + e.Until}
+		}
+		t.Add(cli.Text(e.Name), cli.Text(strings.Join(e.Allows, ", ")), until, cli.Text(e.Owner), cli.Text(e.Reason), cli.Text(orDash(e.Source.Path)))
 	}
 	t.Print(o.Out, o.Color)
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/aetherplatform/aether/api/v1alpha1"
 	"github.com/aetherplatform/aether/internal/cli"
 	"github.com/aetherplatform/aether/internal/observe"
+	"github.com/aetherplatform/aether/internal/render"
 	"github.com/aetherplatform/aether/internal/tenancy"
 )
 
@@ -42,6 +43,8 @@ type Report struct {
 	Ingress []Connection `json:"ingress"`
 	Egress  []Connection `json:"egress"`
 	GitOps  string       `json:"gitops,omitempty"`
+	// Exceptions that it has, ended ones included.
+	Exceptions []Exception `json:"exceptions,omitempty"`
 	// Notes are what a person should know beside the above.
 	Notes []string `json:"notes,omitempty"`
 }
@@ -104,8 +107,20 @@ type Connection struct {
 	Blocked string `json:"blocked,omitempty"`
 }
 
+// Exception is what the namespace may do for a time that policies refuse otherwise.
+type Exception struct {
+	// Name of the TenantException, or of the profile's entry and the profile.
+	Name   string   `json:"name"`
+	Allows []string `json:"allows"`
+	Until  string   `json:"until"`
+	Ended  bool     `json:"ended,omitempty"`
+	Owner  string   `json:"owner"`
+	Reason string   `json:"reason"`
+	Source Source   `json:"source"`
+}
+
 // explain tells what the facts mean.
-func explain(f *facts) *Report {
+func explain(f *facts, now time.Time) *Report {
 	n := f.namespace
 	ready := cli.ReadyOf(n.Status.Conditions)
 	r := &Report{
@@ -126,6 +141,8 @@ func explain(f *facts) *Report {
 		Egress:    egress(f),
 		Removed:   removed(f),
 		Notes:     notes(f),
+
+		Exceptions: exceptions(f, now),
 	}
 	if c := meta.FindStatusCondition(n.Status.Conditions, v1alpha1.ConditionIsolated); c != nil {
 		r.Isolated, r.IsolatedMessage = string(c.Status), c.Message
@@ -146,6 +163,42 @@ func explain(f *facts) *Report {
 		}
 	}
 	return r
+}
+
+func exceptions(f *facts, now time.Time) []Exception {
+	var list []Exception
+	for _, e := range render.ExceptionsOf(f.namespace, f.profile, f.exceptions) {
+		one := Exception{
+			Name: e.String(), Until: e.Expires.UTC().Format(time.RFC3339), Ended: !e.Expires.After(now),
+			Owner: e.Owner, Reason: e.Reason, Source: sourceOf(f.granting(e)),
+		}
+		for what, values := range map[string][]string{
+			"registry": e.Allow.Registries, "hostname": e.Allow.Hostnames, "storage class": e.Allow.StorageClasses, "priority class": e.Allow.PriorityClasses,
+		} {
+			for _, value := range values {
+				one.Allows = append(one.Allows, what+" "+value)
+			}
+		}
+		for _, value := range e.Allow.Exposure {
+			one.Allows = append(one.Allows, string(value))
+		}
+		slices.Sort(one.Allows)
+		list = append(list, one)
+	}
+	return list
+}
+
+// granting are the annotations of the object that an exception is written in.
+func (f *facts) granting(e render.Exception) map[string]string {
+	if e.Kind == v1alpha1.KindNamespaceProfile {
+		return f.profile.Annotations
+	}
+	for _, x := range f.exceptions {
+		if x.Name == e.Name {
+			return x.Annotations
+		}
+	}
+	return nil
 }
 
 func sourceOf(annotations map[string]string) Source {

@@ -118,7 +118,11 @@ func (o *Options) choose(result *render.Result) ([]file, error) {
 	var files []file
 	var tenants, namespaces []string
 	if o.Tenant == "" && o.Namespace == "" {
-		files = append(files, file{v1alpha1.PlatformDirectory + ".yaml", slices.Clone(result.Platform)})
+		platform := file{name: v1alpha1.PlatformDirectory + ".yaml"}
+		for i := range result.Platform {
+			platform.objects = append(platform.objects, result.Platform[i].Object())
+		}
+		files = append(files, platform)
 	}
 	for _, t := range result.Tenants {
 		tenants = append(tenants, t.Name)

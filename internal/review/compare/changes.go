@@ -124,9 +124,13 @@ func objects(base, head *review.Side) map[identity]*review.Rendered {
 			out[identityOf(t.Objects[i].Object)] = &t.Objects[i]
 		}
 	}
-	for name, p := range base.Profiles {
-		if _, there := head.Profiles[name]; there || len(head.Result.Fleet.PlatformErrors) == 0 {
-			out[identityOf(p.Object)] = &p
+	readable := map[identity]bool{}
+	for p := range head.Platform() {
+		readable[identityOf(p.Object)] = true
+	}
+	for p := range base.Platform() {
+		if id := identityOf(p.Object); readable[id] || len(head.Result.Fleet.PlatformErrors) == 0 {
+			out[id] = p
 		}
 	}
 	return out
@@ -134,11 +138,7 @@ func objects(base, head *review.Side) map[identity]*review.Rendered {
 
 // current are the objects of head, in a stable order.
 func current(head *review.Side) []*review.Rendered {
-	var out []*review.Rendered
-	for _, name := range slices.Sorted(maps.Keys(head.Profiles)) {
-		p := head.Profiles[name]
-		out = append(out, &p)
-	}
+	out := slices.Collect(head.Platform())
 	for _, name := range slices.Sorted(maps.Keys(head.Tenants)) {
 		t := head.Tenants[name]
 		for i := range t.Objects {

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"time"
 
 	"github.com/aetherplatform/aether/internal/fleet"
 	"github.com/aetherplatform/aether/internal/render"
@@ -29,6 +30,9 @@ type Options struct {
 	Cluster *string
 	// Store remembers across processes; it may be nil.
 	Store fleet.Store
+	// Now, for Render, leaves out exceptions that had ended by then, as a cluster does.
+	// Zero: none are left out.
+	Now time.Time
 }
 
 // Source is the files of one side.
@@ -102,7 +106,7 @@ func Render(ctx context.Context, o Options, incumbents map[string]string) (*revi
 		return nil, nil, fmt.Errorf("%q is no folder inside the repository; write it relative to its root", o.Path)
 	}
 	source := &source{Source: o.Head, path: o.Path}
-	side, err := source.render(render.New(render.Options{Store: o.Store, Bases: source.base}), incumbents)
+	side, err := source.render(render.New(render.Options{Store: o.Store, Bases: source.base, Now: o.Now}), incumbents)
 	if err != nil {
 		return nil, nil, err
 	}

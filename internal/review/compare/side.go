@@ -57,14 +57,13 @@ func (s *source) render(renderer *render.Renderer, incumbents map[string]string)
 		Tree:     tree,
 		Result:   renderer.Render(tree, incumbents),
 		Tenants:  map[string]*review.Tenant{},
-		Profiles: map[string]review.Rendered{},
 	}
 	if !hasErrors(side.Result) {
 		side.Digest = side.Result.Digest
 	}
-	for _, o := range side.Result.Platform {
-		p := side.Result.Fleet.Profiles[o.GetName()]
-		side.Profiles[o.GetName()] = rendered(s.path, v1alpha1.PlatformDirectory, render.Placed{Unstructured: o, At: p.Position})
+	for i := range side.Result.Platform {
+		a := &side.Result.Platform[i]
+		side.AddPlatform(rendered(s.path, v1alpha1.PlatformDirectory, render.Placed{Unstructured: a.Object(), At: a.Position}))
 	}
 	return side, nil
 }

@@ -22,7 +22,7 @@ const defaultRetention = 30 * 24 * time.Hour
 // kept, as it should be, is a finding and no change.
 func (c *cluster) leavers(base, head *review.Side, report *review.Report) {
 	l := &leaving{cluster: c, base: base, head: head, rendered: map[id]bool{}}
-	for _, p := range head.Profiles {
+	for p := range head.Platform() {
 		l.rendered[id{ours(p.Kind), "", p.Name}] = true
 	}
 	for _, t := range head.Tenants {
@@ -140,8 +140,8 @@ func (l *leaving) add(live *unstructured.Unstructured, tenant string) {
 	}
 	o.Digest = digestOf(o.Content)
 	switch o.Kind {
-	case v1alpha1.KindNamespaceProfile:
-		l.base.Profiles[o.Name] = o
+	case v1alpha1.KindNamespaceProfile, v1alpha1.KindTenantException:
+		l.base.AddPlatform(o)
 		return
 	case "Namespace", v1alpha1.KindTenantNamespace:
 		o.Namespace = o.Name
@@ -154,7 +154,7 @@ func (l *leaving) ownerOf(live *unstructured.Unstructured) string {
 	switch live.GetKind() {
 	case v1alpha1.KindTenant:
 		return live.GetName()
-	case v1alpha1.KindNamespaceProfile:
+	case v1alpha1.KindNamespaceProfile, v1alpha1.KindTenantException:
 		return v1alpha1.PlatformDirectory
 	}
 	tenant, _, _ := unstructured.NestedString(live.Object, "spec", "tenant")

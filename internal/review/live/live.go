@@ -234,9 +234,9 @@ func (c *cluster) choose(head *review.Side) {
 			t.Objects[i].Cluster = c.name
 		}
 	}
-	for name, p := range head.Profiles {
+	for p := range head.Platform() {
 		p.Cluster = c.name
-		head.Profiles[name] = p
+		head.AddPlatform(*p)
 	}
 }
 
@@ -347,11 +347,11 @@ func (c *cluster) rehearse(ctx context.Context, base, head *review.Side, report 
 			return nil
 		})
 	}
-	for name, p := range maps.Clone(head.Profiles) {
-		one(&p, func(was *review.Rendered) {
-			head.Profiles[name] = p
+	for _, p := range slices.Collect(head.Platform()) {
+		one(p, func(was *review.Rendered) {
+			head.AddPlatform(*p)
 			if was != nil {
-				base.Profiles[name] = *was
+				base.AddPlatform(*was)
 			}
 		})
 	}

@@ -66,6 +66,7 @@ func (c *cluster) list(ctx context.Context, kind schema.GroupVersionKind, select
 var fromGit = map[string]string{
 	v1alpha1.KindTenant: "tenants", v1alpha1.KindTenantNamespace: "tenantnamespaces",
 	v1alpha1.KindWorkloadCluster: "workloadclusters", v1alpha1.KindNamespaceProfile: "namespaceprofiles",
+	v1alpha1.KindTenantException: "tenantexceptions",
 }
 
 // readSource reads what came from Git, and which TenantSource applies this fleet.

@@ -46,6 +46,7 @@ func Find(base, head *review.Side, report *review.Report) []review.Finding {
 		w.limits(f, t)
 	}
 	w.profiles(f)
+	w.exceptions(f)
 	blastRadius(f, report)
 	return f.findings()
 }
@@ -64,7 +65,7 @@ func byRisk(a, b review.Finding) int {
 func order(c review.Category) int {
 	i := slices.Index([]review.Category{
 		review.IsolationEroded, review.DataDeleted, review.NetworkOpened, review.RightsGained, review.PodSecurity,
-		review.SoftDeleted, review.SecretSource, DeploySource, review.PolicyChanged, review.TenantLimits,
+		review.SoftDeleted, review.SecretSource, DeploySource, review.PolicyChanged, review.Exception, review.TenantLimits,
 		review.NameClaimed, review.Immutable, review.QuotaMoved, review.BlastRadius, review.NameReleased,
 		review.RightsLost, review.NetworkClosed,
 	}, c)

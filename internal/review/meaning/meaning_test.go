@@ -43,6 +43,45 @@ func TestWhatAChangeMeansIsSaidHighestRiskFirst(t *testing.T) {
 				"low ManyNamespaces: Profile default changes: 3 namespaces of 2 tenants use it",
 			},
 		},
+		"an exception": {
+			why: "a tenant is let off a rule: for what, and until when",
+			head: []string{"_platform/quay.yaml", "", `TenantException
+metadata: {name: quay}
+spec: {tenant: acme, namespaces: [acme-web], allow: {registries: [quay.io/acme], exposure: [LoadBalancer]}, owner: platform, reason: until it is mirrored, expires: "2027-03-31T00:00:00Z"}`},
+			want: []string{"medium Exception: Exception quay is granted: tenant acme (acme-web) may take images from quay.io/acme and open LoadBalancer until 2027-03-31T00:00:00Z"},
+		},
+		"an exception that lasts longer": {
+			why: "nobody should have to compare dates",
+			base: []string{"_platform/quay.yaml", "", `TenantException
+metadata: {name: quay}
+spec: {tenant: acme, allow: {registries: [quay.io/acme]}, owner: platform, reason: until it is mirrored, expires: "2027-03-31T00:00:00Z"}`},
+			head: []string{"_platform/quay.yaml", "2027-03", "2028-03"},
+			want: []string{"medium Exception: Exception quay changes: it ends later than 2027-03-31T00:00:00Z; tenant acme may take images from quay.io/acme until 2028-03-31T00:00:00Z"},
+		},
+		"an exception that is taken back": {
+			why: "less is allowed",
+			base: []string{"_platform/quay.yaml", "", `TenantException
+metadata: {name: quay}
+spec: {tenant: acme, allow: {exposure: [ExternalIPs]}, owner: platform, reason: until it is mirrored, expires: "2027-03-31T00:00:00Z"}`},
+			head: []string{"_platform/quay.yaml", "", ""},
+			want: []string{"low Exception: Exception quay is taken back: tenant acme may no longer open ExternalIPs until 2027-03-31T00:00:00Z"},
+		},
+		"an exception of a profile": {
+			why:  "with the profile come its exceptions",
+			head: []string{"_platform/default.yaml", "spec:\n", "spec:\n  exceptions: [{name: lb, tenant: acme, allow: {exposure: [ExternalIPs]}, owner: platform, reason: until it is mirrored, expires: \"2027-03-31T00:00:00Z\"}]\n"},
+			want: []string{
+				"high Exception: Exception lb of profile default is granted: tenant acme may open ExternalIPs until 2027-03-31T00:00:00Z",
+				"low ManyNamespaces: Profile default changes: 3 namespaces of 2 tenants use it",
+			},
+		},
+		"a profile that opens the cluster": {
+			why:  "all its namespaces may",
+			head: []string{"_platform/default.yaml", "spec:\n", "spec:\n  exposure: [LoadBalancer, NodePort]\n"},
+			want: []string{
+				"high NetworkOpened: Namespaces of profile default may now open LoadBalancer and NodePort",
+				"low ManyNamespaces: Profile default changes: 3 namespaces of 2 tenants use it",
+			},
+		},
 		"an owner leaves": {
 			why:  "in all namespaces of the tenant at once, as one finding",
 			base: []string{"acme/tenant.yaml", "role: admin}", "role: admin}, {kind: User, name: eve, role: oncall}"},

@@ -87,8 +87,8 @@ func sideOf(t testing.TB, files map[string]string) *review.Side {
 	for _, e := range result.Fleet.PlatformErrors {
 		t.Fatal(e)
 	}
-	for _, o := range result.Platform {
-		side.Profiles[o.GetName()] = rendered(v1alpha1.PlatformDirectory, "", o)
+	for i := range result.Platform {
+		side.AddPlatform(rendered(v1alpha1.PlatformDirectory, "", result.Platform[i].Object()))
 	}
 	for _, r := range result.Tenants {
 		tenant := &review.Tenant{Name: r.Name, Tenant: r.Tenant, Errors: r.Errors}

@@ -110,9 +110,8 @@ func namespaceOf(name string, labels, annotations map[string]string) *known {
 
 // each visits the objects of a side in a stable order.
 func each(side *review.Side, visit func(*review.Rendered)) {
-	for _, name := range slices.Sorted(maps.Keys(side.Profiles)) {
-		r := side.Profiles[name]
-		visit(&r)
+	for r := range side.Platform() {
+		visit(r)
 	}
 	for _, name := range slices.Sorted(maps.Keys(side.Tenants)) {
 		t := side.Tenants[name]

@@ -100,6 +100,7 @@ var sarifRules = []sarifRule{
 	{string(review.SecretSource), sarifText{"The source of a secret changes"}},
 	{string(review.Immutable), sarifText{"An object cannot be changed in place"}},
 	{string(review.BlastRadius), sarifText{"Many namespaces change at once"}},
+	{string(review.Exception), sarifText{"A tenant is let off a rule of the platform for a time"}},
 	{string(review.TenantLimits), sarifText{"The limits of a tenant change"}},
 	{string(review.PolicyChanged), sarifText{"A policy changes"}},
 	{string(review.IsolationEroded), sarifText{"Isolation between tenants is reduced"}},
