@@ -57,6 +57,12 @@ func rendered(t *testing.T, tenant, namespace string) []*unstructured.Unstructur
 	if err := yaml.UnmarshalStrict([]byte(namespaceYAML), in.Namespace); err != nil {
 		t.Fatal(err)
 	}
+	if tenant == "acme" {
+		in.Namespace.Spec.Access = []v1alpha1.Access{
+			{Subject: v1alpha1.Subject{Kind: "User", Name: tenantEditor}, Role: v1alpha1.RoleEditor},
+			{Subject: v1alpha1.Subject{Kind: "User", Name: tenantViewer}, Role: v1alpha1.RoleViewer},
+		}
+	}
 	in.Tenant.Name, in.Namespace.Name, in.Namespace.Spec.Tenant = tenant, namespace, tenant
 	objects, err := template.Render(in)
 	if err != nil {

@@ -41,6 +41,8 @@ const (
 	clusterAdmin = "root@example.com"     // in system:masters: RBAC refuses nothing
 	platformUser = "platform@example.com" // bound to aether-platform-admin
 	tenantAdmin  = "alice@example.com"    // in acme-admins, the owners of tenant acme
+	tenantEditor = "bob@example.com"      // editor of tenant acme's namespaces
+	tenantViewer = "carol@example.com"    // viewer of them
 	intruder     = "mallory@example.com"  // bound to cluster-admin, in one tenant's namespace only
 )
 
