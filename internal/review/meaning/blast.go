@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/aetherplatform/aether/internal/prose"
 	"github.com/aetherplatform/aether/internal/review"
 )
 
@@ -29,23 +30,23 @@ func blastRadius(f *facts, report *review.Report) {
 		}
 		what := "The same changes"
 		// Groups that count the same are not the same: who keeps them apart.
-		one := fact{risk: radius(len(g.Namespaces), len(g.Tenants)), category: review.BlastRadius, who: plain(g.Key)}
+		one := fact{risk: radius(len(g.Namespaces), len(g.Tenants)), category: review.BlastRadius, who: prose.Plain(g.Key)}
 		if g.Representative >= 0 && g.Representative < len(report.Changes) {
 			c := &report.Changes[g.Representative]
-			what = plain(c.Kind)
+			what = prose.Plain(c.Kind)
 			if c.Name != c.Namespace { // or it has another name in each of them
-				what += " " + plain(c.Name)
+				what += " " + prose.Plain(c.Name)
 			}
-			what += " is " + plain(string(c.Action))
+			what += " is " + prose.Plain(string(c.Action))
 			one.place = c.Place
-			one.detail = append(one.detail, "For example in "+plain(c.Namespace)+fields(c))
+			one.detail = append(one.detail, "For example in "+prose.Plain(c.Namespace)+fieldsOf(c))
 			one.detail = append(one.detail, others[g.Key]...)
 		}
 		if len(g.Unchanged) > 0 {
-			one.detail = append(one.detail, "Not in "+list(plainAll(g.Unchanged))+": nothing changes there")
+			one.detail = append(one.detail, "Not in "+prose.List(plainAll(g.Unchanged))+": nothing changes there")
 		}
 		if g.Cause != "" {
-			what = plain(g.Cause) + " changes: " + what
+			what = prose.Plain(g.Cause) + " changes: " + what
 		}
 		one.text = fmt.Sprintf("%s in %s of %s", what, count(len(g.Namespaces), "namespace"), count(len(g.Tenants), "tenant"))
 		for _, name := range g.Namespaces {
@@ -98,13 +99,13 @@ func exceptions(report *review.Report) map[string][]string {
 		for _, name := range g.Otherwise[:min(maxExceptions, len(g.Otherwise))] {
 			for _, c := range changes[at{shown.APIVersion, shown.Kind, name}] {
 				if c.Group != g.Key && (c.Name == shown.Name || c.Name == name) {
-					out[g.Key] = append(out[g.Key], fmt.Sprintf("Otherwise in %s, where it is %s%s", plain(name), plain(string(c.Action)), fields(c)))
+					out[g.Key] = append(out[g.Key], fmt.Sprintf("Otherwise in %s, where it is %s%s", prose.Plain(name), prose.Plain(string(c.Action)), fieldsOf(c)))
 					break
 				}
 			}
 		}
 		if more := len(g.Otherwise) - maxExceptions; more > 0 {
-			out[g.Key] = append(out[g.Key], fmt.Sprintf("Otherwise in %s", list(plainAll(g.Otherwise[maxExceptions:]))))
+			out[g.Key] = append(out[g.Key], fmt.Sprintf("Otherwise in %s", prose.List(plainAll(g.Otherwise[maxExceptions:]))))
 		}
 	}
 	return out
@@ -113,7 +114,7 @@ func exceptions(report *review.Report) map[string][]string {
 func plainAll(names []string) []string {
 	out := make([]string, len(names))
 	for i, n := range names {
-		out[i] = plain(n)
+		out[i] = prose.Plain(n)
 	}
 	return out
 }
@@ -132,16 +133,16 @@ func count(n int, what string) string {
 	return fmt.Sprintf("%d %ss", n, what)
 }
 
-// fields names what differs, without values: those are in the diff.
-func fields(c *review.Change) string {
+// fieldsOf names what differs, without values: those are in the diff.
+func fieldsOf(c *review.Change) string {
 	var paths []string
 	for i := range c.Fields {
-		paths = append(paths, plain(c.Fields[i].Path))
+		paths = append(paths, prose.Plain(c.Fields[i].Path))
 	}
 	if len(paths) == 0 {
 		return ""
 	}
-	return ": " + list(paths)
+	return ": " + prose.List(paths)
 }
 
 // profiles tells how many namespaces a changed profile is used by.
@@ -181,10 +182,10 @@ func (w *world) profiles(f *facts) {
 			verb = "is removed"
 		}
 		one.risk = review.Info
-		one.text = "Profile " + plain(name) + " " + verb + ", and no namespace that is touched uses it"
+		one.text = "Profile " + prose.Plain(name) + " " + verb + ", and no namespace that is touched uses it"
 		if users > 0 {
 			one.risk = radius(users, len(tenants))
-			one.text = fmt.Sprintf("Profile %s %s: %s of %s use it", plain(name), verb, count(users, "namespace"), count(len(tenants), "tenant"))
+			one.text = fmt.Sprintf("Profile %s %s: %s of %s use it", prose.Plain(name), verb, count(users, "namespace"), count(len(tenants), "tenant"))
 		}
 		if len(add) == 0 {
 			f.add(one)

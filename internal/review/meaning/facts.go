@@ -5,8 +5,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"unicode"
 
+	"github.com/aetherplatform/aether/internal/prose"
 	"github.com/aetherplatform/aether/internal/review"
 )
 
@@ -23,9 +23,7 @@ const (
 
 // Bounds of what one finding says.
 const (
-	maxListed  = 5
 	maxDetails = 12
-	maxText    = 200
 	// maxAlike facts that differ only in who they are about stand alone; more are one.
 	maxAlike = 3
 )
@@ -134,7 +132,7 @@ func (f *facts) findings() []review.Finding {
 		var lines []string
 		for _, m := range group {
 			line := m.who
-			if where := list(m.where()); where != "" && where != m.who {
+			if where := prose.List(m.where()); where != "" && where != m.who {
 				line += ": " + where
 			}
 			lines = append(lines, line)
@@ -178,7 +176,7 @@ func (m *merged) finding(who string, several bool) review.Finding {
 	out := review.Finding{
 		Risk:     m.risk,
 		Category: m.category,
-		Title:    strings.NewReplacer(markWho, who, markWhere, list(where), markLeaves, leaves, markIs, is, markIts, its, markS, s).Replace(m.text),
+		Title:    strings.NewReplacer(markWho, who, markWhere, prose.List(where), markLeaves, leaves, markIs, is, markIts, its, markS, s).Replace(m.text),
 		Details:  bounded(m.details),
 		Tenants:  slices.Sorted(maps.Keys(m.tenants)),
 	}
@@ -205,42 +203,4 @@ func bounded(lines []string) []string {
 		return lines
 	}
 	return append(slices.Clone(lines[:maxDetails]), fmt.Sprintf("and %d more", len(lines)-maxDetails))
-}
-
-// list is "a, b and c", or "a, b, c, d, e and 395 more".
-func list(names []string) string {
-	switch n := len(names); {
-	case n == 0:
-		return ""
-	case n == 1:
-		return names[0]
-	case n <= maxListed:
-		return strings.Join(names[:n-1], ", ") + " and " + names[n-1]
-	default:
-		return fmt.Sprintf("%s and %d more", strings.Join(names[:maxListed], ", "), n-maxListed)
-	}
-}
-
-// plain is text of an object on one line of bounded length, without anything that
-// could be taken for a mark, a line or a direction of writing.
-func plain(s string) string {
-	clean := true
-	for _, r := range s {
-		if !unicode.IsGraphic(r) || unicode.Is(unicode.Bidi_Control, r) {
-			clean = false
-			break
-		}
-	}
-	if !clean {
-		s = strings.Map(func(r rune) rune {
-			if !unicode.IsGraphic(r) || unicode.Is(unicode.Bidi_Control, r) {
-				return '\uFFFD'
-			}
-			return r
-		}, s)
-	}
-	if len(s) > maxText {
-		s = strings.ToValidUTF8(s[:maxText], "") + "…"
-	}
-	return s
 }

@@ -10,6 +10,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/aetherplatform/aether/internal/apply"
+	"github.com/aetherplatform/aether/internal/fields"
+	"github.com/aetherplatform/aether/internal/prose"
 	"github.com/aetherplatform/aether/internal/review"
 )
 
@@ -45,19 +47,19 @@ func (w *world) immutable(f *facts, s *scope) {
 				continue
 			}
 			kind := schema.GroupKind{Group: groupOf(p.head), Kind: p.head.Kind}
-			fields := changedFixed(kind, p.base.Content, p.head.Content)
-			if len(fields) == 0 {
+			changed := changedFixed(kind, p.base.Content, p.head.Content)
+			if len(changed) == 0 {
 				continue
 			}
 			one := fact{
 				risk: review.High, category: review.Immutable, tenant: s.tenant, scope: s.scopeKey, place: p.head.Place,
 				text: fmt.Sprintf("%s of %s %s cannot be changed in %s: Aether fails to apply it until the object is deleted",
-					list(fields), plain(p.head.Kind), plain(p.head.Name), markWhere),
+					prose.List(changed), prose.Plain(p.head.Kind), prose.Plain(p.head.Name), markWhere),
 			}
 			if apply.Remakes(kind) {
 				one.risk = review.Low
 				one.text = fmt.Sprintf("%s of %s %s cannot be changed in %s: Aether deletes it and makes it anew",
-					list(fields), plain(p.head.Kind), plain(p.head.Name), markWhere)
+					prose.List(changed), prose.Plain(p.head.Kind), prose.Plain(p.head.Name), markWhere)
 			}
 			f.add(one)
 		}
@@ -71,13 +73,13 @@ func changedFixed(kind schema.GroupKind, before, after map[string]any) []string 
 		for _, field := range rule.fields {
 			if field != "*" {
 				path := strings.Split(field, ".")
-				was, is := at(before, path...), at(after, path...)
+				was, is := fields.At(before, path...), fields.At(after, path...)
 				if was != nil && !reflect.DeepEqual(was, is) && (is != nil || kind.Group == rbacGroup) {
 					out = append(out, field)
 				}
 				continue
 			}
-			was, is := mapAt(before, "spec"), mapAt(after, "spec")
+			was, is := fields.Map(before, "spec"), fields.Map(after, "spec")
 			names := maps.Clone(was)
 			if names == nil {
 				names = map[string]any{}
@@ -85,12 +87,12 @@ func changedFixed(kind schema.GroupKind, before, after map[string]any) []string 
 			maps.Copy(names, is)
 			for _, name := range slices.Sorted(maps.Keys(names)) {
 				if !slices.Contains(rule.but, name) && !reflect.DeepEqual(was[name], is[name]) {
-					out = append(out, plain("spec."+name))
+					out = append(out, prose.Plain("spec."+name))
 				}
 			}
 		}
 	}
-	if kind.Group == "" && (kind.Kind == "Secret" || kind.Kind == "ConfigMap") && at(before, "immutable") == true {
+	if kind.Group == "" && (kind.Kind == "Secret" || kind.Kind == "ConfigMap") && fields.At(before, "immutable") == true {
 		for _, field := range []string{"data", "stringData", "binaryData", "immutable"} {
 			if !reflect.DeepEqual(before[field], after[field]) {
 				out = append(out, field)
@@ -109,7 +111,7 @@ func (w *world) secretObjects(f *facts, s *scope) {
 			continue
 		}
 		one := fact{risk: review.Medium, category: review.SecretSource, tenant: s.tenant, scope: s.scopeKey, place: o.Place}
-		what := "Secret " + plain(o.Name) + " of " + markWhere
+		what := "Secret " + prose.Plain(o.Name) + " of " + markWhere
 		switch {
 		case p.base == nil:
 			one.text = what + " is new"
@@ -136,13 +138,13 @@ func (w *world) policies(f *facts, s *scope) {
 			continue
 		}
 		one := fact{risk: review.High, category: review.IsolationEroded, tenant: s.tenant, scope: s.scopeKey, place: o.Place}
-		what := plain(o.Kind) + " " + plain(o.Name)
+		what := prose.Plain(o.Kind) + " " + prose.Plain(o.Name)
 		switch {
 		case p.base == nil:
 			one.risk, one.category, one.text = review.Medium, review.PolicyChanged, what+" is new in "+markWhere
 		case p.head == nil:
 			one.text = what + " is removed from " + markWhere
-		case reflect.DeepEqual(at(p.base.Content, "spec"), at(p.head.Content, "spec")) && reflect.DeepEqual(p.base.Content["webhooks"], p.head.Content["webhooks"]):
+		case reflect.DeepEqual(fields.At(p.base.Content, "spec"), fields.At(p.head.Content, "spec")) && reflect.DeepEqual(p.base.Content["webhooks"], p.head.Content["webhooks"]):
 			continue
 		default:
 			one.text = what + " changes in " + markWhere + ": what it refused may be allowed"
@@ -172,7 +174,7 @@ func (w *world) storage(f *facts, s *scope) {
 		}
 		f.add(fact{
 			risk: review.High, category: review.DataDeleted, tenant: s.tenant, scope: s.scopeKey, place: p.base.Place,
-			text: "PersistentVolumeClaim " + plain(p.base.Name) + " of " + markWhere + " is deleted, and the data in it as its StorageClass says",
+			text: "PersistentVolumeClaim " + prose.Plain(p.base.Name) + " of " + markWhere + " is deleted, and the data in it as its StorageClass says",
 		})
 	}
 }

@@ -3,7 +3,6 @@ package meaning
 import (
 	"encoding/json"
 	"fmt"
-	"math"
 	"reflect"
 	"slices"
 	"strings"
@@ -13,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"sigs.k8s.io/yaml"
 
+	"github.com/aetherplatform/aether/internal/fields"
 	"github.com/aetherplatform/aether/internal/review"
 )
 
@@ -53,10 +53,10 @@ func handmade(t testing.TB, objects ...string) *review.Side {
 		}
 		tenant.Objects = append(tenant.Objects, review.Rendered{
 			Object: review.Object{
-				Tenant: "acme", APIVersion: textAt(content, "apiVersion"), Kind: textAt(content, "kind"),
-				Namespace: "acme-web", Name: textAt(content, "metadata", "name"),
+				Tenant: "acme", APIVersion: fields.Text(content, "apiVersion"), Kind: fields.Text(content, "kind"),
+				Namespace: "acme-web", Name: fields.Text(content, "metadata", "name"),
 			},
-			Content: content, Digest: canonical(content),
+			Content: content, Digest: fields.Canonical(content),
 		})
 	}
 	return &review.Side{Tenants: map[string]*review.Tenant{"acme": tenant}}
@@ -329,12 +329,6 @@ func TestEveryFieldOfARuleOfCiliumsIsReadOrShownAsItIs(t *testing.T) {
 			}
 		}
 	}
-	for _, f := range reflect.VisibleFields(reflect.TypeFor[api.PortRule]()) {
-		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-		if got := layer7(map[string]any{"ports": []any{}, name: map[string]any{"a": "b"}}); (got == "") != (name == "ports") {
-			t.Errorf("%s of a port rule: got %q", name, got)
-		}
-	}
 }
 
 func TestManyDifferentRulesAreComparedInBoundedTime(t *testing.T) {
@@ -371,7 +365,7 @@ func FuzzFind(f *testing.F) {
 			}
 			s := handmade(t)
 			for _, kind := range [][2]string{
-				{textAt(content, "apiVersion"), textAt(content, "kind")},
+				{fields.Text(content, "apiVersion"), fields.Text(content, "kind")},
 				{"cilium.io/v2", "CiliumNetworkPolicy"}, {"networking.k8s.io/v1", "NetworkPolicy"}, {"v1", "Namespace"}, {"v1", "ResourceQuota"},
 				{"rbac.authorization.k8s.io/v1", "Role"}, {"rbac.authorization.k8s.io/v1", "RoleBinding"}, {"apps/v1", "StatefulSet"}, {"v1", "Secret"},
 			} {
@@ -393,32 +387,4 @@ func FuzzFind(f *testing.F) {
 			}
 		}
 	})
-}
-
-func TestPortsAreASet(t *testing.T) {
-	of := func(spans ...span) *ports {
-		p := &ports{}
-		for _, s := range spans {
-			p.add("TCP", s.from, s.to)
-		}
-		p.tidy()
-		return p
-	}
-	tests := map[string]struct {
-		a, b *ports
-		want string
-	}{
-		"a hole":       {of(span{1, 10}), of(span{4, 5}), "1-3 and 6-10/TCP"},
-		"two in one":   {of(span{80, 90}), of(span{86, 90}, span{80, 85}), ""},
-		"all and some": {&ports{all: true}, of(span{0, lastPort}), "every port"},
-		"some of all":  {of(span{1, 2}), &ports{all: true}, ""},
-	}
-	for name, tt := range tests {
-		if got := tt.a.without(tt.b).String(); got != tt.want {
-			t.Errorf("%s: got %q, want %q", name, got, tt.want)
-		}
-	}
-	if number(math.Inf(1)) != lastPort || number(math.Inf(-1)) != 0 {
-		t.Error("a number beyond all ports is none")
-	}
 }

@@ -1,10 +1,13 @@
 package meaning
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
 	"github.com/aetherplatform/aether/api/v1alpha1"
+	"github.com/aetherplatform/aether/internal/fields"
+	"github.com/aetherplatform/aether/internal/prose"
 	"github.com/aetherplatform/aether/internal/review"
 )
 
@@ -25,7 +28,7 @@ func (w *world) podSecurity(f *facts, s *scope) {
 		if len(objects) == 0 {
 			return nil
 		}
-		return labelsAt(objects[0].Content, "metadata", "labels")
+		return fields.Labels(objects[0].Content, "metadata", "labels")
 	}
 	before, after := labels(s.base[classNamespace]), labels(s.head[classNamespace])
 	from, to := slices.Index(levels, before[enforce]), slices.Index(levels, after[enforce])
@@ -61,7 +64,7 @@ func (w *world) podSecurity(f *facts, s *scope) {
 		f.add(one)
 	}
 	if !born && to >= 0 && before[enforceVersion] != after[enforceVersion] {
-		version := func(v string) string { return plain(orDefault(v, "latest")) }
+		version := func(v string) string { return prose.Plain(cmp.Or(v, "latest")) }
 		if version(before[enforceVersion]) != version(after[enforceVersion]) {
 			one.risk, one.category = review.Medium, review.PodSecurity
 			one.text = fmt.Sprintf("Pod Security is enforced as of %s instead of %s in %s", version(after[enforceVersion]), version(before[enforceVersion]), markWhere)
@@ -70,7 +73,7 @@ func (w *world) podSecurity(f *facts, s *scope) {
 	}
 	if !born && before[v1alpha1.LabelTenant] != after[v1alpha1.LabelTenant] {
 		one.risk, one.category = review.High, review.IsolationEroded
-		one.text = fmt.Sprintf("%s carries the label of tenant %q instead of %q", markWhere, plain(after[v1alpha1.LabelTenant]), plain(before[v1alpha1.LabelTenant]))
+		one.text = fmt.Sprintf("%s carries the label of tenant %q instead of %q", markWhere, prose.Plain(after[v1alpha1.LabelTenant]), prose.Plain(before[v1alpha1.LabelTenant]))
 		f.add(one)
 	}
 }

@@ -7,6 +7,8 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/resource"
 
+	"github.com/aetherplatform/aether/internal/fields"
+	"github.com/aetherplatform/aether/internal/prose"
 	"github.com/aetherplatform/aether/internal/review"
 )
 
@@ -33,7 +35,7 @@ func quotaOf(objects []*review.Rendered) hard {
 		if o.Kind != "ResourceQuota" {
 			continue
 		}
-		for name, v := range mapAt(o.Content, "spec", "hard") {
+		for name, v := range fields.Map(o.Content, "spec", "hard") {
 			if q, ok := quantity(v); ok {
 				out.limit(name, q)
 			}
@@ -45,7 +47,7 @@ func quotaOf(objects []*review.Rendered) hard {
 func quantity(v any) (resource.Quantity, bool) {
 	s, ok := v.(string)
 	if !ok {
-		s = canonical(v)
+		s = fields.Canonical(v)
 	}
 	if len(s) > 64 {
 		return resource.Quantity{}, false
@@ -75,7 +77,7 @@ func (w *world) quota(f *facts, s *scope) {
 			if p.head == nil {
 				limits.risk = review.Medium
 			}
-			limits.text = "Limits of containers (LimitRange " + plain(o.Name) + ") " + map[bool]string{true: "go from ", false: "change in "}[p.head == nil] + markWhere
+			limits.text = "Limits of containers (LimitRange " + prose.Plain(o.Name) + ") " + map[bool]string{true: "go from ", false: "change in "}[p.head == nil] + markWhere
 			f.add(limits)
 		}
 	}
@@ -92,10 +94,10 @@ func moved(before, after hard) (moves []string, unbound bool) {
 			continue
 		}
 		unbound = unbound || !has
-		moves = append(moves, plain(name)+" "+text(from, had)+" → "+text(to, has))
+		moves = append(moves, prose.Plain(name)+" "+text(from, had)+" → "+text(to, has))
 	}
-	if len(moves) > maxListed*2 {
-		moves = append(moves[:maxListed*2], "and more")
+	if len(moves) > prose.MaxListed*2 {
+		moves = append(moves[:prose.MaxListed*2], "and more")
 	}
 	return moves, unbound
 }
@@ -126,14 +128,14 @@ func (w *world) budget(f *facts, t *tenantPair) {
 		}
 		left := of.DeepCopy()
 		left.Sub(to)
-		lines = append(lines, plain(name)+" "+from.String()+" → "+to.String()+" of "+of.String()+", "+left.String()+" remain")
+		lines = append(lines, prose.Plain(name)+" "+from.String()+" → "+to.String()+" of "+of.String()+", "+left.String()+" remain")
 	}
 	if len(lines) == 0 {
 		return
 	}
 	f.add(fact{
 		risk: review.Info, category: review.QuotaMoved,
-		text: markWho, who: plain(t.name) + ": " + strings.Join(lines, "; "), noun: "tenants' budgets are taken up differently",
+		text: markWho, who: prose.Plain(t.name) + ": " + strings.Join(lines, "; "), noun: "tenants' budgets are taken up differently",
 		tenant: t.name, place: t.place(),
 	})
 }

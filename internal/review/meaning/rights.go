@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/aetherplatform/aether/internal/fields"
+	"github.com/aetherplatform/aether/internal/prose"
 	"github.com/aetherplatform/aether/internal/review"
 )
 
@@ -93,11 +95,11 @@ func (m *rightsMemory) put(text string, rules []any) int {
 func expand(rules []any) map[right]bool {
 	out := map[right]bool{}
 	for _, rule := range rules {
-		names := textsAt(rule, "resourceNames")
+		names := fields.Texts(rule, "resourceNames")
 		if len(names) == 0 {
 			names = []string{""}
 		}
-		verbs, groups, resources, urls := textsAt(rule, "verbs"), textsAt(rule, "apiGroups"), textsAt(rule, "resources"), textsAt(rule, "nonResourceURLs")
+		verbs, groups, resources, urls := fields.Texts(rule, "verbs"), fields.Texts(rule, "apiGroups"), fields.Texts(rule, "resources"), fields.Texts(rule, "nonResourceURLs")
 		if len(verbs)*(len(groups)*len(resources)*len(names)+len(urls)) > maxRights || len(out) > maxRights {
 			out[right{role: "a Role with more rights than can be compared"}] = true
 			continue
@@ -163,8 +165,8 @@ func (w *world) holders(s *scope, side func(*scope) *[classes][]*review.Rendered
 		}
 		for _, o := range side(from)[classRights] {
 			if o.Kind == "Role" || o.Kind == "ClusterRole" {
-				roles[o.Kind+" "+o.Name] = w.memory.intern(listAt(o.Content, "rules"))
-				if at(o.Content, "aggregationRule") != nil {
+				roles[o.Kind+" "+o.Name] = w.memory.intern(fields.List(o.Content, "rules"))
+				if fields.At(o.Content, "aggregationRule") != nil {
 					roles[o.Kind+" "+o.Name] = w.memory.named("aggregated " + o.Kind + " " + o.Name)
 				}
 			}
@@ -178,12 +180,12 @@ func (w *world) holders(s *scope, side func(*scope) *[classes][]*review.Rendered
 		if o.Kind != "RoleBinding" && o.Kind != "ClusterRoleBinding" {
 			continue
 		}
-		ref := textAt(o.Content, "roleRef", "kind") + " " + textAt(o.Content, "roleRef", "name")
+		ref := fields.Text(o.Content, "roleRef", "kind") + " " + fields.Text(o.Content, "roleRef", "name")
 		id, ok := roles[ref]
 		if !ok {
 			id = w.memory.named(ref)
 		}
-		for _, subject := range listAt(o.Content, "subjects") {
+		for _, subject := range fields.List(o.Content, "subjects") {
 			name := subjectName(subject)
 			if name != "" && !slices.Contains(out[name], id) {
 				out[name] = append(out[name], id)
@@ -194,14 +196,14 @@ func (w *world) holders(s *scope, side func(*scope) *[classes][]*review.Rendered
 }
 
 func subjectName(v any) string {
-	kind, name := textAt(v, "kind"), textAt(v, "name")
+	kind, name := fields.Text(v, "kind"), fields.Text(v, "name")
 	if name == "" {
 		return ""
 	}
 	if kind == "ServiceAccount" {
-		return "ServiceAccount " + plain(textAt(v, "namespace")) + "/" + plain(name)
+		return "ServiceAccount " + prose.Plain(fields.Text(v, "namespace")) + "/" + prose.Plain(name)
 	}
-	return plain(kind) + " " + plain(name)
+	return prose.Plain(kind) + " " + prose.Plain(name)
 }
 
 // rights finds who can now do what, and who no longer can.
@@ -265,7 +267,7 @@ func (w *world) rightsOfNew(f *facts, s *scope, head map[string][]int) {
 	}
 	f.add(fact{
 		risk: worst, category: review.RightsGained,
-		text: list(who) + " get rights in " + markWhere + ", which " + markIs + " new",
+		text: prose.List(who) + " get rights in " + markWhere + ", which " + markIs + " new",
 		who:  "", tenant: s.tenant, scope: s.scopeKey, place: s.place(classRights),
 	})
 }
@@ -396,7 +398,7 @@ func newPhrases(rights []right) phrases {
 	out.risk = review.Info
 	for t, v := range verbs {
 		if t.role != "" {
-			out.lines = append(out.lines, phrase{risks[t], "do all that " + plain(t.role) + " allows"})
+			out.lines = append(out.lines, phrase{risks[t], "do all that " + prose.Plain(t.role) + " allows"})
 			continue
 		}
 		k := did{risks[t], verbsText(v)}
@@ -404,7 +406,7 @@ func newPhrases(rights []right) phrases {
 	}
 	for k, names := range things {
 		slices.Sort(names)
-		out.lines = append(out.lines, phrase{k.risk, k.verbs + " " + list(names)})
+		out.lines = append(out.lines, phrase{k.risk, k.verbs + " " + prose.List(names)})
 	}
 	slices.SortFunc(out.lines, func(a, b phrase) int {
 		if d := a.risk.Weight() - b.risk.Weight(); d != 0 {
@@ -429,7 +431,7 @@ func verbsText(verbs []string) string {
 		case "*":
 			return "do anything with"
 		default:
-			others = append(others, plain(v))
+			others = append(others, prose.Plain(v))
 		}
 	}
 	if len(reads) == 3 {
@@ -447,10 +449,10 @@ func thingText(group, resource, name string) string {
 		"roles": "Roles", "rolebindings": "RoleBindings", "networkpolicies": "NetworkPolicies", "nodes": "Nodes", "*": "every resource",
 	}[resource]
 	if !known {
-		text = plain(resource)
+		text = prose.Plain(resource)
 	}
 	if name != "" {
-		text = fmt.Sprintf("%s %q", text, plain(name))
+		text = fmt.Sprintf("%s %q", text, prose.Plain(name))
 	}
 	switch group {
 	case "":
@@ -458,5 +460,5 @@ func thingText(group, resource, name string) string {
 	case "*":
 		return text + " (every API group)"
 	}
-	return text + " (" + plain(group) + ")"
+	return text + " (" + prose.Plain(group) + ")"
 }

@@ -1,6 +1,7 @@
 package meaning
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"net/url"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/aetherplatform/aether/api/v1alpha1"
 	"github.com/aetherplatform/aether/internal/fleet"
+	"github.com/aetherplatform/aether/internal/prose"
 	"github.com/aetherplatform/aether/internal/review"
 	"github.com/aetherplatform/aether/internal/tenancy"
 )
@@ -86,7 +88,7 @@ func (w *world) unknown(f *facts, t *tenantPair) {
 		f.add(fact{
 			risk: review.Medium, category: review.IsolationEroded,
 			text: "What tenant " + markWho + " has now cannot be told, since its directory has errors at base: all that it has at head counts as gained",
-			who:  plain(t.name), noun: "tenants", tenant: t.name, place: t.place(),
+			who:  prose.Plain(t.name), noun: "tenants", tenant: t.name, place: t.place(),
 		})
 	}
 }
@@ -118,7 +120,7 @@ func (w *world) removals(f *facts, t *tenantPair) {
 	if t.head == nil {
 		leaving++
 		f.add(fact{
-			risk: review.Medium, category: review.SoftDeleted, who: plain(t.name), noun: "tenants",
+			risk: review.Medium, category: review.SoftDeleted, who: prose.Plain(t.name), noun: "tenants",
 			text:   "Tenant " + markWho + " " + markLeaves + " Git: kept until none of " + markIts + " namespaces and clusters is left",
 			tenant: t.name, place: t.place(),
 		})
@@ -146,7 +148,7 @@ func (w *world) removals(f *facts, t *tenantPair) {
 		leaving++
 		f.add(fact{
 			risk: review.High, category: review.DataDeleted, tenant: t.name, place: placeOf(c.Position),
-			who: plain(name), noun: "clusters",
+			who: prose.Plain(name), noun: "clusters",
 			text:   "WorkloadCluster " + markWho + " " + markLeaves + " Git: marked as removed, and what runs there goes too",
 			detail: []string{"Until the cluster controller has taken it down, putting its file back restores it"},
 		})
@@ -193,10 +195,10 @@ func days(d time.Duration) string {
 // names says which names a tenant takes, and which it lets go.
 func (w *world) names(f *facts, t *tenantPair) {
 	claim := func(risk review.Risk, text, who, noun string, s scopeKey, place review.Place) {
-		f.add(fact{risk: risk, category: review.NameClaimed, text: text, who: plain(who), noun: noun, tenant: t.name, scope: s, place: place})
+		f.add(fact{risk: risk, category: review.NameClaimed, text: text, who: prose.Plain(who), noun: noun, tenant: t.name, scope: s, place: place})
 	}
 	release := func(risk review.Risk, text, who, noun string, s scopeKey, place review.Place) {
-		f.add(fact{risk: risk, category: review.NameReleased, text: text, who: plain(who), noun: noun, tenant: t.name, scope: s, place: place})
+		f.add(fact{risk: risk, category: review.NameReleased, text: text, who: prose.Plain(who), noun: noun, tenant: t.name, scope: s, place: place})
 	}
 	if w.unreadable[t.name] {
 		return
@@ -208,7 +210,7 @@ func (w *world) names(f *facts, t *tenantPair) {
 	case before != nil && after == nil:
 		release(review.Low, "Names that begin with "+markWho+" are free once the tenant is gone", fmt.Sprintf("%q", was), "prefixes", scopeKey{}, t.place())
 	case was != is:
-		claim(review.Medium, "Tenant "+plain(t.name)+" takes all names that begin with "+markWho, fmt.Sprintf("%q instead of %q", is, was), "prefixes", scopeKey{}, t.place())
+		claim(review.Medium, "Tenant "+prose.Plain(t.name)+" takes all names that begin with "+markWho, fmt.Sprintf("%q instead of %q", is, was), "prefixes", scopeKey{}, t.place())
 	}
 
 	hosts := func(spec *v1alpha1.TenantSpec) []string {
@@ -224,14 +226,14 @@ func (w *world) names(f *facts, t *tenantPair) {
 		risk, from := review.Medium, ""
 		for _, other := range w.tenants {
 			if other.name != t.name && slices.Contains(hosts(specOf(other.base)), host) {
-				risk, from = review.High, ", which tenant "+plain(other.name)+" had"
+				risk, from = review.High, ", which tenant "+prose.Plain(other.name)+" had"
 			}
 		}
-		claim(risk, "Tenant "+plain(t.name)+" may use the hostname "+markWho+from, host, "hostnames", scopeKey{}, t.place())
+		claim(risk, "Tenant "+prose.Plain(t.name)+" may use the hostname "+markWho+from, host, "hostnames", scopeKey{}, t.place())
 	}
 	for _, host := range hosts(before) {
 		if !slices.Contains(hosts(after), host) {
-			release(review.Low, "Tenant "+plain(t.name)+" may no longer use the hostname "+markWho, host, "hostnames", scopeKey{}, t.place())
+			release(review.Low, "Tenant "+prose.Plain(t.name)+" may no longer use the hostname "+markWho, host, "hostnames", scopeKey{}, t.place())
 		}
 	}
 
@@ -243,15 +245,15 @@ func (w *world) names(f *facts, t *tenantPair) {
 		risk, from := review.Low, ""
 		for _, other := range w.tenants {
 			if other.name != t.name && namespacesOf(other.base)[name] != nil {
-				risk, from = review.High, ", from tenant "+plain(other.name)+", which fails: a namespace cannot move to another tenant"
+				risk, from = review.High, ", from tenant "+prose.Plain(other.name)+", which fails: a namespace cannot move to another tenant"
 			}
 		}
-		claim(risk, "Tenant "+plain(t.name)+" takes the namespace"+markS+" "+markWhere+from, "", "", scopeKey{"", name}, placeOf(n.Position))
+		claim(risk, "Tenant "+prose.Plain(t.name)+" takes the namespace"+markS+" "+markWhere+from, "", "", scopeKey{"", name}, placeOf(n.Position))
 	}
 	had, has := clustersOf(t.base), clustersOf(t.head)
 	for name, c := range has {
 		if had[name] == nil {
-			claim(review.Low, "Tenant "+plain(t.name)+" takes the cluster's name "+markWho, name, "clusters", scopeKey{}, placeOf(c.Position))
+			claim(review.Low, "Tenant "+prose.Plain(t.name)+" takes the cluster's name "+markWho, name, "clusters", scopeKey{}, placeOf(c.Position))
 		}
 	}
 	for name, n := range old {
@@ -273,7 +275,7 @@ func (w *world) sources(f *facts, t *tenantPair) {
 	if before != nil && after != nil && !reflect.DeepEqual(before.Secrets, after.Secrets) {
 		f.add(fact{
 			risk: review.High, category: review.SecretSource, tenant: t.name, place: t.place(),
-			text: "All secrets of tenant " + plain(t.name) + " are read from another place in OpenBao: spec.secrets of its Tenant changed",
+			text: "All secrets of tenant " + prose.Plain(t.name) + " are read from another place in OpenBao: spec.secrets of its Tenant changed",
 		})
 	}
 	old := namespacesOf(t.base)
@@ -289,16 +291,16 @@ func (w *world) sources(f *facts, t *tenantPair) {
 		for _, secret := range slices.Sorted(maps.Keys(all)) {
 			from, to := had[secret], has[secret]
 			said := one
-			what := "Secret " + plain(secret) + " of " + markWhere
+			what := "Secret " + prose.Plain(secret) + " of " + markWhere
 			switch {
 			case from == nil:
-				said.risk, said.text = review.Low, what+" is new, read from "+plain(to.Path)
+				said.risk, said.text = review.Low, what+" is new, read from "+prose.Plain(to.Path)
 			case to == nil:
 				said.risk, said.text = review.Medium, what+" is no longer kept: what reads it fails"
 			case from.Path != to.Path:
-				said.risk, said.text = review.Medium, what+" is read from "+plain(to.Path)+" instead of "+plain(from.Path)
+				said.risk, said.text = review.Medium, what+" is read from "+prose.Plain(to.Path)+" instead of "+prose.Plain(from.Path)
 			case !maps.Equal(from.Keys, to.Keys):
-				said.risk, said.text = review.Medium, what+" takes other keys from "+plain(to.Path)
+				said.risk, said.text = review.Medium, what+" takes other keys from "+prose.Plain(to.Path)
 			default:
 				continue
 			}
@@ -343,7 +345,7 @@ func repository(g *v1alpha1.GitOps) string {
 	if u, err := url.Parse(g.URL); err == nil && u.Host != "" {
 		where = u.Host + u.Path
 	}
-	return plain(strings.TrimSuffix(where+" branch "+orDefault(g.Branch, "main")+" path "+orDefault(g.Path, "./"), " "))
+	return prose.Plain(strings.TrimSuffix(where+" branch "+cmp.Or(g.Branch, "main")+" path "+cmp.Or(g.Path, "./"), " "))
 }
 
 // limits finds what the platform team grants a tenant otherwise than before.
@@ -394,14 +396,14 @@ func (w *world) limits(f *facts, t *tenantPair) {
 	for _, l := range lists {
 		added, removed := beside(l.is, l.was), beside(l.was, l.is)
 		if len(added) > 0 {
-			say(review.Medium, "%s added: %s", l.name, list(added))
+			say(review.Medium, "%s added: %s", l.name, prose.List(added))
 		}
 		if len(removed) > 0 {
 			r, end := review.Low, ""
 			if l.emptyIsAll && len(l.is) == 0 {
 				r, end = review.Medium, "; with none listed, the platform's policies decide"
 			}
-			say(r, "%s removed: %s%s", l.name, list(removed), end)
+			say(r, "%s removed: %s%s", l.name, prose.List(removed), end)
 		}
 	}
 	if !maps.Equal(before.NodeSelector, after.NodeSelector) {
@@ -430,7 +432,7 @@ func (w *world) limits(f *facts, t *tenantPair) {
 		return
 	}
 	f.add(fact{
-		risk: risk, category: review.TenantLimits, text: "Limits of tenant " + markWho, who: plain(t.name) + ": " + lines[0] + more(len(lines)-1),
+		risk: risk, category: review.TenantLimits, text: "Limits of tenant " + markWho, who: prose.Plain(t.name) + ": " + lines[0] + more(len(lines)-1),
 		noun: "tenants change", tenant: t.name, place: t.place(), detail: lines[min(1, len(lines)):],
 	})
 }
@@ -455,7 +457,7 @@ func beside(all, others []string) []string {
 	var out []string
 	for _, one := range all {
 		if !slices.Contains(others, one) {
-			out = append(out, plain(one))
+			out = append(out, prose.Plain(one))
 		}
 	}
 	slices.Sort(out)

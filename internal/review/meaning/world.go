@@ -8,6 +8,7 @@ import (
 
 	"github.com/aetherplatform/aether/api/v1alpha1"
 	"github.com/aetherplatform/aether/internal/fleet"
+	"github.com/aetherplatform/aether/internal/prose"
 	"github.com/aetherplatform/aether/internal/review"
 )
 
@@ -16,12 +17,12 @@ type scopeKey struct{ cluster, namespace string }
 
 // String is "acme-web" or "acme-web on acme-prod".
 func (k scopeKey) String() string {
-	name := plain(k.namespace)
+	name := prose.Plain(k.namespace)
 	if name == "" {
 		name = "the whole cluster"
 	}
 	if k.cluster != "" {
-		name += " on " + plain(k.cluster)
+		name += " on " + prose.Plain(k.cluster)
 	}
 	return name
 }
@@ -284,49 +285,4 @@ func (s *scope) place(c class) review.Place {
 		}
 	}
 	return review.Place{}
-}
-
-// Fields of objects whose content may be anything at all.
-
-func at(v any, path ...string) any {
-	for _, p := range path {
-		m, _ := v.(map[string]any)
-		v = m[p]
-	}
-	return v
-}
-
-func mapAt(v any, path ...string) map[string]any {
-	m, _ := at(v, path...).(map[string]any)
-	return m
-}
-
-func listAt(v any, path ...string) []any {
-	l, _ := at(v, path...).([]any)
-	return l
-}
-
-func textAt(v any, path ...string) string {
-	s, _ := at(v, path...).(string)
-	return s
-}
-
-func textsAt(v any, path ...string) []string {
-	var out []string
-	for _, item := range listAt(v, path...) {
-		if s, ok := item.(string); ok {
-			out = append(out, s)
-		}
-	}
-	return out
-}
-
-func labelsAt(v any, path ...string) map[string]string {
-	out := map[string]string{}
-	for k, value := range mapAt(v, path...) {
-		if s, ok := value.(string); ok {
-			out[k] = s
-		}
-	}
-	return out
 }
