@@ -36,17 +36,18 @@ images: ## Make container images of all our programs, as OCI tars in bin/images/
 	@$(GO) run ./test/tools/build coredns
 	@$(GO) run ./test/images
 
-generate: ## Make deepcopy functions, CRDs and the reference from the Go types.
+generate: ## Make deepcopy functions, CRDs, the reference and the policies' floor.
 	@$(GO) run ./test/tools/build generate
 	bin/controller-gen object crd:generateEmbeddedObjectMeta=false paths=./api/... output:crd:dir=config/crd
 	bin/crd-ref-docs --source-path=api/v1alpha1 --config=config/api-reference.yaml --renderer=markdown --max-depth=12 --log-level=ERROR --output-path=bin/api.md
 	cat -s bin/api.md > docs/reference/api.md
 	$(GO) run ./internal/cli/gendocs
+	$(GO) run ./policies/floor
 
 verify: generate lint ## Check that generated files are current and the code is clean.
-	@changed=$$(git status --porcelain -- api config/crd docs/reference); \
+	@changed=$$(git status --porcelain -- api config/crd docs/reference policies/admission); \
 	if [ -n "$$changed" ]; then \
-		git --no-pager diff --stat -- api config/crd docs/reference; \
+		git --no-pager diff --stat -- api config/crd docs/reference policies/admission; \
 		echo "generated files are not current; commit what \`make generate\` makes:"; echo "$$changed"; exit 1; \
 	fi
 

@@ -137,6 +137,7 @@ func TestPodStartsThroughASideDoorOfASealedNamespace(t *testing.T) {
 	pending := &corev1.Pod{}
 	w.must(t, w.Client.Get(t.Context(), client.ObjectKey{Namespace: ns.Name, Name: "pending"}, pending))
 	target := func() *corev1.Pod { return pending.DeepCopy() }
+	scheduler := w.ClientAs(t, "system:kube-scheduler", "system:authenticated")
 
 	attempts := map[string]func(ctx context.Context) error{
 		"an ephemeral container": func(ctx context.Context) error {
@@ -152,10 +153,10 @@ func TestPodStartsThroughASideDoorOfASealedNamespace(t *testing.T) {
 			return mallory.Update(ctx, p)
 		},
 		"a binding to a node": func(ctx context.Context) error {
-			return mallory.SubResource("binding").Create(ctx, target(), &corev1.Binding{Target: corev1.ObjectReference{Kind: "Node", Name: "n"}})
+			return scheduler.SubResource("binding").Create(ctx, target(), &corev1.Binding{Target: corev1.ObjectReference{Kind: "Node", Name: "n"}})
 		},
 		"a binding as an object": func(ctx context.Context) error {
-			return mallory.Create(ctx, &corev1.Binding{
+			return scheduler.Create(ctx, &corev1.Binding{
 				ObjectMeta: metav1.ObjectMeta{Namespace: ns.Name, Name: pending.Name},
 				Target:     corev1.ObjectReference{Kind: "Node", Name: "n"},
 			})
@@ -185,6 +186,11 @@ func TestPodStartsThroughASideDoorOfASealedNamespace(t *testing.T) {
 			})
 		})
 	}
+	t.Run("a binding by anyone but the scheduler", func(t *testing.T) {
+		w.refuses(t, pending, "only the scheduler binds Pods", func(ctx context.Context) error {
+			return mallory.SubResource("binding").Create(ctx, pod(ns.Name, "any"), &corev1.Binding{Target: corev1.ObjectReference{Kind: "Node", Name: "n"}})
+		})
+	})
 }
 
 func TestWorkloadOfASealedNamespaceWaits(t *testing.T) {

@@ -66,6 +66,9 @@ var tools = []tool{
 		{"kustomize-controller", kustomizeController, "config/crd/bases/*.yaml", "."},
 		// Of the version that Aether itself has Cilium's types from.
 		{own, cilium, "pkg/k8s/apis/cilium.io/client/crds/v2/ciliumnetworkpolicies.yaml", "."},
+		{"gateway-api", gatewayAPI, "config/crd/standard/gateway.networking.k8s.io_gateways.yaml", "."},
+		{"gateway-api", gatewayAPI, "config/crd/standard/gateway.networking.k8s.io_listenersets.yaml", "."},
+		{"gateway-api", gatewayAPI, "config/crd/standard/gateway.networking.k8s.io_*routes.yaml", "."},
 	}},
 	{name: "flux-roles", group: "platform", folder: "source-controller", module: sourceController, make: copyFiles, copies: []copied{
 		{"source-controller", sourceController, "config/rbac/role.yaml", "source-controller"},
@@ -94,6 +97,10 @@ var tools = []tool{
 		takes: "about 2 min on two cores", make: goBuild(sourceController, nil)},
 	{name: "kustomize-controller", group: "platform", folder: "kustomize-controller", module: kustomizeController,
 		takes: "about 1 min on two cores", make: goBuild(kustomizeController, nil)},
+	{name: "kyverno", group: "platform", folder: "kyverno", module: kyverno,
+		takes: "about 2 min on two cores", make: goBuild(kyverno+"/cmd/kyverno", kyvernoVersion)},
+	{name: "kubectl-kyverno", group: "platform", folder: "kyverno", module: kyverno,
+		takes: "about 1 min on two cores", make: goBuild(kyverno+"/cmd/cli/kubectl-kyverno", kyvernoVersion)},
 	{name: "controller-gen", group: "generate", folder: "controller-gen", module: "sigs.k8s.io/controller-tools",
 		make: goBuild("sigs.k8s.io/controller-tools/cmd/controller-gen", nil)},
 	{name: "crd-ref-docs", group: "generate", folder: "crd-ref-docs", module: "github.com/elastic/crd-ref-docs",
@@ -111,6 +118,8 @@ const (
 	kustomizeController = "github.com/fluxcd/kustomize-controller"
 	cilium              = "github.com/cilium/cilium"
 	kustomize           = "sigs.k8s.io/kustomize/kustomize/v5"
+	kyverno             = "github.com/kyverno/kyverno"
+	gatewayAPI          = "sigs.k8s.io/gateway-api"
 )
 
 // own is the folder of the project's own go.mod, as seen from test/tools.
@@ -360,6 +369,11 @@ func giteaVersion(version string) string {
 // kustomizeVersion links in what kustomize says that it is.
 func kustomizeVersion(version string) string {
 	return "-X sigs.k8s.io/kustomize/api/provenance.version=" + version
+}
+
+// kyvernoVersion links in what Kyverno says that it is.
+func kyvernoVersion(version string) string {
+	return "-X github.com/kyverno/kyverno/pkg/version.BuildVersion=" + version
 }
 
 // copyFiles copies files out of modules, which go.sum verifies. They can be written
