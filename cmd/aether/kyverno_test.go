@@ -2,7 +2,10 @@ package main
 
 import (
 	"bytes"
+	"io/fs"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -95,6 +98,42 @@ func aether(t *testing.T, args ...string) (code int, out string) {
 	env := &cli.Env{Out: &stdout, Err: &stderr, Now: time.Now, Kyverno: kyverno.Engine{}}
 	code = root.Execute(t.Context(), env, args)
 	return code, stdout.String() + stderr.String()
+}
+
+// What Aether renders of the example fleet is what its own policies let it write,
+// those of Kyverno and those of the API server.
+func TestAethersOwnPoliciesRefuseNothingOfTheExampleFleet(t *testing.T) {
+	files := gittest.Files{}
+	for _, dir := range []string{"policies", "tenants"} {
+		root := os.DirFS(filepath.Join("..", ".."))
+		err := fs.WalkDir(root, dir, func(name string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() || !strings.HasSuffix(name, ".yaml") {
+				return err
+			}
+			data, err := fs.ReadFile(root, name)
+			files[name] = string(data)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	g := gittest.NewBare(t)
+	policies := gittest.Files{}
+	for name, data := range files {
+		if !strings.HasPrefix(name, "tenants/") || strings.HasPrefix(name, "tenants/_platform/") {
+			policies[name] = data
+		}
+	}
+	main := g.Commit("main", policies)
+	g.Commit("fleet", files, main)
+	code, out := aether(t, "diff", "--repo", g.Dir, "--base", "main", "--head", "fleet", "--no-cache")
+	if code != cli.ExitFindings || strings.Contains(out, "Policy violations") || strings.Contains(out, "not evaluated") {
+		t.Errorf("exit code %d:\n%s", code, out)
+	}
+	if !strings.Contains(out, "+ Namespace acme-web") {
+		t.Errorf("nothing of it is new:\n%s", out)
+	}
 }
 
 // The check of a pull request is what Kyverno would do to it once it is merged,

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/aetherplatform/aether/api/v1alpha1"
+	"github.com/aetherplatform/aether/internal/prose"
 	"github.com/aetherplatform/aether/internal/review"
 )
 
@@ -21,12 +22,12 @@ type grant struct {
 func grants(side *review.Side) map[string]grant {
 	out := map[string]grant{}
 	for name, e := range side.Result.Fleet.Exceptions {
-		out[plain(name)] = grant{&e.Value.Spec, side.Exceptions[name].Place}
+		out[prose.Plain(name)] = grant{&e.Value.Spec, side.Exceptions[name].Place}
 	}
 	for name, p := range side.Result.Fleet.Profiles {
 		for i := range p.Value.Spec.Exceptions {
 			e := &p.Value.Spec.Exceptions[i]
-			out[plain(e.Name)+" of profile "+plain(name)] = grant{&e.ExceptionSpec, side.Profiles[name].Place}
+			out[prose.Plain(e.Name)+" of profile "+prose.Plain(name)] = grant{&e.ExceptionSpec, side.Profiles[name].Place}
 		}
 	}
 	return out
@@ -67,7 +68,7 @@ func (w *world) exceptions(f *facts) {
 			one.risk = review.High // it takes traffic to addresses of others
 		}
 		one.text = fmt.Sprintf("Exception %s %s %s", name, verb, allowed(is.spec, "may"))
-		one.detail = []string{"Reason: " + plain(is.spec.Reason), "Owner: " + plain(is.spec.Owner)}
+		one.detail = []string{"Reason: " + prose.Plain(is.spec.Reason), "Owner: " + prose.Plain(is.spec.Owner)}
 		f.add(one)
 	}
 	w.exposure(f)
@@ -78,7 +79,7 @@ func allowed(e *v1alpha1.ExceptionSpec, may string) string {
 	var parts []string
 	add := func(format string, values []string) {
 		if len(values) > 0 {
-			parts = append(parts, fmt.Sprintf(format, list(plainAll(values))))
+			parts = append(parts, fmt.Sprintf(format, prose.List(plainAll(values))))
 		}
 	}
 	add("take images from %s", e.Allow.Registries)
@@ -86,9 +87,9 @@ func allowed(e *v1alpha1.ExceptionSpec, may string) string {
 	add("use storage class %s", e.Allow.StorageClasses)
 	add("use priority class %s", e.Allow.PriorityClasses)
 	add("open %s", exposures(e.Allow.Exposure))
-	who := "tenant " + plain(e.Tenant)
+	who := "tenant " + prose.Plain(e.Tenant)
 	if len(e.Namespaces) > 0 {
-		who += " (" + list(plainAll(e.Namespaces)) + ")"
+		who += " (" + prose.List(plainAll(e.Namespaces)) + ")"
 	}
 	return fmt.Sprintf("%s %s %s until %s", who, may, strings.Join(parts, " and "), moment(e))
 }
@@ -136,11 +137,11 @@ func (w *world) exposure(f *facts) {
 		place := w.after.Profiles[name].Place
 		if len(added) > 0 {
 			f.add(fact{risk: review.High, category: review.NetworkOpened, place: place,
-				text: fmt.Sprintf("Namespaces of profile %s may now open %s", plain(name), list(added))})
+				text: fmt.Sprintf("Namespaces of profile %s may now open %s", prose.Plain(name), prose.List(added))})
 		}
 		if len(removed) > 0 {
 			f.add(fact{risk: review.Low, category: review.NetworkClosed, place: place,
-				text: fmt.Sprintf("Namespaces of profile %s may no longer open %s", plain(name), list(removed))})
+				text: fmt.Sprintf("Namespaces of profile %s may no longer open %s", prose.Plain(name), prose.List(removed))})
 		}
 	}
 }

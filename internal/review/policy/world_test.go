@@ -21,13 +21,13 @@ import (
 func own(t testing.TB) fstest.MapFS {
 	t.Helper()
 	repository := fstest.MapFS{}
-	disk := os.DirFS("../../../policies")
+	disk := os.DirFS("../../../policies/admission")
 	err := fs.WalkDir(disk, ".", func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || !strings.HasSuffix(name, ".yaml") {
 			return err
 		}
 		data, err := fs.ReadFile(disk, name)
-		repository["policies/"+name] = &fstest.MapFile{Data: data}
+		repository["policies/admission/"+name] = &fstest.MapFile{Data: data}
 		return err
 	})
 	if err != nil {
