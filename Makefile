@@ -9,6 +9,8 @@ GO ?= go
 PORT_BASE ?= 17440
 # How many real nodes `make up` runs Pods on: 0 needs no root.
 NODES ?= 0
+# 1 runs Kyverno beside the API server, with the policies below policies/kyverno.
+KYVERNO ?= 0
 TEST := $(GO) run ./test/tools/gotest
 
 help: ## List what can be made.
@@ -69,9 +71,9 @@ bench: tools build ## Measure, and print what docs/benchmarks.md quotes.
 	$(GO) run ./test/bench/review
 	$(GO) run ./test/bench
 
-up: tools build ## Start the platform and push the example fleet; with NODES=1 on a real node.
+up: tools build ## Start the platform and push the example fleet; NODES=1: on a real node, KYVERNO=1: with Kyverno.
 	@[ $(NODES) = 0 ] || $(MAKE) node
-	@bin/aether local up --port-base $(PORT_BASE) --nodes $(NODES)
+	@bin/aether local up --port-base $(PORT_BASE) --nodes $(NODES) --kyverno=$(if $(filter 1,$(KYVERNO)),true,false)
 
 down: ## Stop the platform and remove every trace of it.
 	@[ -x bin/aether ] || $(GO) build -o bin/ ./cmd/aether

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -17,6 +18,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/aetherplatform/aether/api/v1alpha1"
+	"github.com/aetherplatform/aether/internal/kyverno"
 	"github.com/aetherplatform/aether/internal/local/machine"
 )
 
@@ -35,6 +37,15 @@ var serviceAccounts = map[string]types.NamespacedName{
 	"namespace-operator":   {Namespace: v1alpha1.SystemNamespace, Name: "namespace-operator"},
 	"source-controller":    {Namespace: fluxNamespace, Name: "source-controller"},
 	"kustomize-controller": {Namespace: fluxNamespace, Name: "kustomize-controller"},
+}
+
+// accounts are the service accounts of the programs that this platform starts.
+func (p *Platform) accounts() map[string]types.NamespacedName {
+	all := maps.Clone(serviceAccounts)
+	if p.Kyverno {
+		all["kyverno"] = kyverno.Account
+	}
+	return all
 }
 
 // KubeconfigOf is the kubeconfig of one of the identities: admin, namespace-operator,
@@ -92,7 +103,7 @@ func (p *Platform) tokens(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for name, account := range serviceAccounts {
+	for name, account := range p.accounts() {
 		request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{
 			ExpirationSeconds: ptr.To(int64(lifetime.Seconds())),
 		}}

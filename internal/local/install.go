@@ -26,6 +26,7 @@ import (
 	"github.com/aetherplatform/aether/api/v1alpha1"
 	"github.com/aetherplatform/aether/config/crd"
 	"github.com/aetherplatform/aether/config/rbac"
+	"github.com/aetherplatform/aether/internal/kyverno"
 	"github.com/aetherplatform/aether/policies"
 )
 
@@ -79,6 +80,11 @@ func (p *Platform) install(ctx context.Context) error {
 		}
 		if err := policies.Install(ctx, p.Client); err != nil {
 			return err
+		}
+		if p.Kyverno {
+			if err := kyverno.Install(ctx, p.Client, p.bin("")); err != nil {
+				return err
+			}
 		}
 		return p.tokens(ctx)
 	})

@@ -28,6 +28,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/aetherplatform/aether/internal/kyverno"
 	"github.com/aetherplatform/aether/internal/local/machine"
 )
 
@@ -46,6 +47,8 @@ type Options struct {
 	// Nodes is how many nodes there are to be. They need root, Linux, and what
 	// `make node-deps` installs.
 	Nodes int
+	// Kyverno runs Kyverno with the policies below policies/kyverno.
+	Kyverno bool
 	// World has names that Pods on the nodes may look up, and for each the address and
 	// port at which something answers that is not part of the cluster: the rest of the
 	// world, for tests.
@@ -83,6 +86,7 @@ type state struct {
 	Ports     Ports      `json:"ports"`
 	Fleet     string     `json:"fleet"`
 	Nodes     int        `json:"nodes,omitempty"`
+	Kyverno   bool       `json:"kyverno,omitempty"`
 	Opened    *Pull      `json:"opened,omitempty"`
 	Processes []*Process `json:"processes"`
 }
@@ -101,6 +105,10 @@ const (
 // Start starts a platform and returns when it is ready to take a push; with a
 // fleet, once that has been pushed. It fails with nothing left running.
 func Start(ctx context.Context, o Options) (*Platform, error) {
+	programs, folders := programs, folders
+	if o.Kyverno {
+		programs, folders = slices.Concat(programs, kyverno.Programs), slices.Concat(folders, kyverno.Folders)
+	}
 	return o.begin(ctx, programs, folders, (*Platform).start)
 }
 
@@ -168,6 +176,9 @@ func (p *Platform) start(ctx context.Context) error {
 	if err := both.Wait(); err != nil {
 		return err
 	}
+	if err := p.kyverno(ctx); err != nil { // where it is asked for
+		return err
+	}
 	if err := p.nodes(ctx); err != nil { // real ones, where any are asked for
 		return err
 	}
@@ -195,6 +206,7 @@ func Open(dir string) (*Platform, error) {
 	return &Platform{
 		Options: Options{
 			Dir: dir, Root: written.Root, Ports: written.Ports, Fleet: written.Fleet, Nodes: written.Nodes,
+			Kyverno:  written.Kyverno,
 			Progress: io.Discard, Now: time.Now,
 		},
 		Processes: written.Processes, Opened: written.Opened,
@@ -355,7 +367,7 @@ func (p *Platform) started(process *Process) error {
 
 // save writes the state down, whole or not at all.
 func (p *Platform) save() error {
-	data, err := json.MarshalIndent(state{p.Root, p.Ports, p.Fleet, p.Nodes, p.Opened, p.Processes}, "", "  ")
+	data, err := json.MarshalIndent(state{p.Root, p.Ports, p.Fleet, p.Nodes, p.Kyverno, p.Opened, p.Processes}, "", "  ")
 	if err != nil {
 		return err
 	}

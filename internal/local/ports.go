@@ -23,6 +23,8 @@ type Ports struct {
 	ReviewProbes      int `json:"reviewProbes"`
 	OperatorHealth    int `json:"operatorHealth"`
 	OperatorMetrics   int `json:"operatorMetrics"`
+	Kyverno           int `json:"kyverno"`
+	KyvernoMetrics    int `json:"kyvernoMetrics"`
 }
 
 // DefaultPortBase is the first of the ports unless another is chosen. It is below
@@ -78,6 +80,8 @@ func (p *Ports) each() []port {
 		{&p.ReviewProbes, "the health of the review server"},
 		{&p.OperatorHealth, "the health of the namespace operator"},
 		{&p.OperatorMetrics, "the metrics of the namespace operator"},
+		{&p.Kyverno, "the webhooks of Kyverno"},
+		{&p.KyvernoMetrics, "the metrics of Kyverno"},
 	}
 }
 

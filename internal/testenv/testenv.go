@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -161,6 +162,39 @@ func (e *Env) StartControllerManager(t testing.TB) {
 	}
 	e.manager = cmd
 }
+
+// Run runs a program of bin/ until the test ends. It returns what ends it before, as a
+// power cut would. Where the test fails, the end of what it wrote is shown.
+func (e *Env) Run(t testing.TB, program string, environment []string, args ...string) (kill func()) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), program+".log")
+	log, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(filepath.Join(Root(), "bin", program), args...)
+	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir()}, environment...)
+	cmd.Stdout, cmd.Stderr = log, log
+	dieWithParent(cmd)
+	if err := cmd.Start(); err != nil {
+		t.Fatalf("cannot start %s: %v", program, err)
+	}
+	kill = sync.OnceFunc(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		_ = log.Close()
+	})
+	t.Cleanup(func() {
+		kill()
+		if data, err := os.ReadFile(path); t.Failed() && err == nil {
+			t.Logf("the end of what %s wrote:\n%s", program, data[max(0, len(data)-programTail):])
+		}
+	})
+	return kill
+}
+
+// programTail is how much of a program's log is shown, in bytes.
+const programTail = 8 << 10
 
 // Root is the root directory of the checkout.
 func Root() string {

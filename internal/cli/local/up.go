@@ -22,6 +22,7 @@ type UpOptions struct {
 	PortBase int
 	Fleet    string
 	Nodes    int
+	Kyverno  bool
 	Timeout  time.Duration
 }
 
@@ -39,6 +40,7 @@ Ctrl-C, or a failure, leaves nothing running.`,
 		Example: `  aether local up
   aether local up --port-base 18440
   aether local up --nodes 1
+  aether local up --kyverno
   aether local up --fleet ../my-fleet/tenants`,
 		Args: cli.Args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error { return up(cmd.Context(), o) },
@@ -47,6 +49,7 @@ Ctrl-C, or a failure, leaves nothing running.`,
 	cmd.Flags().IntVar(&o.PortBase, "port-base", local.DefaultPortBase, fmt.Sprintf("first of the %d `port`s to listen on", local.PortCount))
 	cmd.Flags().StringVar(&o.Fleet, "fleet", "", "`folder` to push as the fleet's tenants/ (default: tenants in the checkout)")
 	cmd.Flags().IntVar(&o.Nodes, "nodes", 0, "how many real nodes Pods run on; they need root on Linux")
+	cmd.Flags().BoolVar(&o.Kyverno, "kyverno", false, "run Kyverno too, with the policies of policies/kyverno")
 	cmd.Flags().DurationVar(&o.Timeout, "timeout", 5*time.Minute, "how long to wait for the tenants")
 	return cmd
 }
@@ -60,7 +63,7 @@ func up(ctx context.Context, o *UpOptions) error {
 	}
 	fmt.Fprintf(o.Err, "Starting the platform in %s\n", short(o.dir))
 	platform, err := local.Start(ctx, local.Options{
-		Root: o.root, Dir: o.dir, Ports: local.PortsFrom(o.PortBase), Fleet: o.Fleet, Sample: true, Nodes: o.Nodes, Progress: o.Err, Now: o.Now,
+		Root: o.root, Dir: o.dir, Ports: local.PortsFrom(o.PortBase), Fleet: o.Fleet, Sample: true, Nodes: o.Nodes, Kyverno: o.Kyverno, Progress: o.Err, Now: o.Now,
 	})
 	if err != nil {
 		return o.explain(ctx, err, nil)
@@ -161,6 +164,9 @@ The platform runs until `+"`make down`"+`.
 		fmt.Fprintf(env.Out, `  pull request       %s
                      %s; sign in with the credentials
 `, p.Opened.URL, reviewed)
+	}
+	if p.Kyverno {
+		fmt.Fprintln(env.Out, "  policies           held by Kyverno too: kubectl get validatingpolicies")
 	}
 	fmt.Fprintf(env.Out, `
 Try next:

@@ -101,6 +101,10 @@ var tools = []tool{
 		takes: "about 2 min on two cores", make: goBuild(kyverno+"/cmd/kyverno", kyvernoVersion)},
 	{name: "kubectl-kyverno", group: "platform", folder: "kyverno", module: kyverno,
 		takes: "about 1 min on two cores", make: goBuild(kyverno+"/cmd/cli/kubectl-kyverno", kyvernoVersion)},
+	// Everything that Kyverno publishes to be installed: CRDs, roles, its configuration.
+	{name: "kyverno-install", group: "platform", folder: "kyverno", module: kyverno, make: copyFiles, copies: []copied{
+		{"kyverno", kyverno, "config/install-latest-testing.yaml", "."},
+	}},
 	{name: "controller-gen", group: "generate", folder: "controller-gen", module: "sigs.k8s.io/controller-tools",
 		make: goBuild("sigs.k8s.io/controller-tools/cmd/controller-gen", nil)},
 	{name: "crd-ref-docs", group: "generate", folder: "crd-ref-docs", module: "github.com/elastic/crd-ref-docs",
