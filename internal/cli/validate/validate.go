@@ -6,11 +6,14 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/aetherplatform/aether/api/v1alpha1"
 	"github.com/aetherplatform/aether/internal/cli"
 	"github.com/aetherplatform/aether/internal/fleet"
 	"github.com/aetherplatform/aether/internal/render"
@@ -89,7 +92,7 @@ func run(o *Options) error {
 	}
 	// As the TenantSource reports them: Ready does not depend on them, nor does the
 	// exit code.
-	for _, w := range result.Fleet.Warnings() {
+	for _, w := range append(result.Fleet.Warnings(), ended(result.Fleet, o.Now())...) {
 		fmt.Fprintf(o.Err, "warning: %s: %s: %s\n", checkout.Place(w.Position), w.Tenant, w.Message)
 	}
 	o.summarise(result, errs)
@@ -97,6 +100,29 @@ func run(o *Options) error {
 		return cli.Findings()
 	}
 	return nil
+}
+
+// ended are exceptions that nobody has any more. A fleet does not know the time, so
+// that it is read the same whenever it is.
+func ended(f *fleet.Fleet, now time.Time) []*fleet.Error {
+	var list []*fleet.Error
+	add := func(at fleet.Position, name string, expires time.Time) {
+		if !expires.After(now) {
+			list = append(list, &fleet.Error{Position: at, Tenant: v1alpha1.PlatformDirectory,
+				Message: fmt.Sprintf("exception %s ended at %s; delete it, or write another spec.expires", name, expires.UTC().Format(time.RFC3339))})
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(f.Profiles)) {
+		p := f.Profiles[name]
+		for _, e := range p.Value.Spec.Exceptions {
+			add(p.Position, e.Name, e.Expires.Time)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(f.Exceptions)) {
+		e := f.Exceptions[name]
+		add(e.Position, name, e.Value.Spec.Expires.Time)
+	}
+	return list
 }
 
 // Errors is all that is wrong with a fleet, by position.
@@ -135,6 +161,9 @@ func (o *Options) summarise(result *render.Result, errs []*fleet.Error) {
 	}
 	counts := fmt.Sprintf("%s, %s, %s", cli.Count(len(result.Tenants), "tenant"), cli.Count(namespaces, "namespace"),
 		cli.Count(len(result.Fleet.Profiles), "profile"))
+	if n := len(result.Fleet.Exceptions); n > 0 {
+		counts += ", " + cli.Count(n, "exception")
+	}
 	if clusters > 0 {
 		counts += ", " + cli.Count(clusters, "cluster")
 	}
