@@ -104,7 +104,7 @@ func AwaitServing(ctx context.Context, port int) error {
 		connection, err := dialer.DialContext(ctx, "tcp", net.JoinHostPort(host, strconv.Itoa(port)))
 		if err != nil {
 			last = err
-			return false, nil
+			return false, nil //nolint:nilerr // it is tried again
 		}
 		return true, connection.Close()
 	})
