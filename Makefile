@@ -68,6 +68,7 @@ test-node: ## Run the tests that need root and Linux: a real node.
 bench: tools build ## Measure, and print what docs/benchmarks.md quotes.
 	$(GO) test -run '^$$' -bench . -benchmem ./internal/... ./controllers/...
 	@$(GO) run ./test/tools/build bench
+	$(GO) test -run '^$$' -bench PodAdmission -benchtime 1x ./test/kyverno
 	$(GO) run ./test/bench/review
 	$(GO) run ./test/bench
 

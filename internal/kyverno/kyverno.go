@@ -8,9 +8,11 @@ package kyverno
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -92,10 +94,32 @@ func served(ctx context.Context, c client.Client, names []string) error {
 	})
 }
 
+// AwaitServing returns once it has made itself a certificate: its webhooks are in the
+// cluster, and fail, from a moment before.
+func AwaitServing(ctx context.Context, port int) error {
+	// Whose certificate it is does not matter: nothing is sent.
+	dialer := &tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS12}} //nolint:gosec // as above
+	var last error
+	err := wait.PollUntilContextCancel(ctx, 50*time.Millisecond, true, func(ctx context.Context) (bool, error) {
+		connection, err := dialer.DialContext(ctx, "tcp", net.JoinHostPort(host, strconv.Itoa(port)))
+		if err != nil {
+			last = err
+			return false, nil //nolint:nilerr // it is tried again
+		}
+		return true, connection.Close()
+	})
+	if err != nil && last != nil {
+		return fmt.Errorf("the webhooks of Kyverno do not answer: %w", last)
+	}
+	return err
+}
+
+// host is the address that it serves at.
+const host = "127.0.0.1"
+
 // Args are what it is started with. The API server calls it at a port of the loopback
 // address; metrics are at another.
 func Args(kubeconfig string, port, metrics int) []string {
-	const host = "127.0.0.1"
 	return []string{
 		"-kubeconfig=" + kubeconfig,
 		"-serverIP=" + host + ":" + strconv.Itoa(port), "-webhookServerHost=" + host, "-webhookServerPort=" + strconv.Itoa(port),

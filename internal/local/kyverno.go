@@ -23,6 +23,9 @@ func (p *Platform) kyverno(ctx context.Context) error {
 	return p.step("kyverno's policies", func() error {
 		ctx, cancel := context.WithTimeout(ctx, startTimeout)
 		defer cancel()
+		if err := kyverno.AwaitServing(ctx, p.Ports.Kyverno); err != nil {
+			return process.failed(err)
+		}
 		if err := policies.InstallKyverno(ctx, p.Client); err != nil {
 			return process.failed(err)
 		}

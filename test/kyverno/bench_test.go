@@ -71,12 +71,16 @@ func BenchmarkPodAdmission(b *testing.B) {
 	}
 	foreign := benchPod()
 	foreign.Spec.Containers[0].Image = "quay.io/evil/app:1"
-	testenv.Eventually(b, func(ctx context.Context) error { return refused(c.Create(ctx, foreign.DeepCopy(), client.DryRunAll)) })
+	testenv.Eventually(b, func(ctx context.Context) error {
+		return refused(c.Create(ctx, foreign.DeepCopy(), client.DryRunAll), "aether-images")
+	})
 	measure("ValidatingAdmissionPolicies")
 	installKyverno(b, e)
 	hungry := benchPod()
 	hungry.Spec.Containers[0].Resources = corev1.ResourceRequirements{}
-	testenv.Eventually(b, func(ctx context.Context) error { return refused(c.Create(ctx, hungry.DeepCopy(), client.DryRunAll)) })
+	testenv.Eventually(b, func(ctx context.Context) error {
+		return refused(c.Create(ctx, hungry.DeepCopy(), client.DryRunAll), "aether-required")
+	})
 	measure("and Kyverno")
 
 	fmt.Fprintf(os.Stdout, "\n%-28s  %8s  %8s  %8s  %8s\n", "a Pod, created", "p50", "p99", "p50 more", "p99 more")
@@ -89,9 +93,9 @@ func BenchmarkPodAdmission(b *testing.B) {
 
 func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
-func refused(err error) error {
-	if err == nil {
-		return fmt.Errorf("is admitted yet")
+func refused(err error, policy string) error {
+	if !refusedBy(err, policy) {
+		return fmt.Errorf("%s does not refuse yet: %v", policy, err)
 	}
 	return nil
 }

@@ -24,7 +24,14 @@ func startKyverno(t testing.TB, e *testenv.Env) (kill func()) {
 	t.Helper()
 	account := "system:serviceaccount:" + strings.ReplaceAll(kyverno.Account.String(), "/", ":")
 	kubeconfig := e.Kubeconfig(t, account, "system:authenticated", "system:serviceaccounts", "system:serviceaccounts:"+kyverno.Account.Namespace)
-	return e.Run(t, "kyverno", kyverno.Env(), kyverno.Args(kubeconfig, freePort(t), freePort(t))...)
+	port := freePort(t)
+	kill = e.Run(t, "kyverno", kyverno.Env(), kyverno.Args(kubeconfig, port, freePort(t))...)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := kyverno.AwaitServing(ctx, port); err != nil {
+		t.Fatal(err)
+	}
+	return kill
 }
 
 // installKyverno installs and runs Kyverno with every policy.
@@ -45,7 +52,7 @@ func installKyverno(t testing.TB, e *testenv.Env) (kill func()) {
 
 func freePort(t testing.TB) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // of this machine alone
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
