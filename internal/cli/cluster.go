@@ -113,3 +113,6 @@ func NotFound(kind, name string, names []string) error {
 	}
 	return e
 }
+
+// Use takes another kubeconfig than the flags say.
+func (c *Cluster) Use(kubeconfig string) { c.kubeconfig, c.context = kubeconfig, "" }

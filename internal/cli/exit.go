@@ -13,7 +13,7 @@ const (
 	// ExitOK: done, and nothing is wrong.
 	ExitOK = 0
 	// ExitFindings: the question was answered, and the answer is not good: the fleet
-	// has errors, or what was asked about is not ready.
+	// has errors, or what was asked about is not ready, or not as it has to be.
 	ExitFindings = 1
 	// ExitUsage: the command cannot be run as it was written: an unknown command or
 	// flag, a wrong argument, a path that cannot be read or written.
@@ -33,7 +33,8 @@ const (
 // ExitCodes is the table of exit codes for the help of aether.
 const ExitCodes = `Exit codes:
     0  done, and nothing is wrong
-    1  the fleet has errors, what was asked about is not ready, or there are changes
+    1  the fleet has errors, what was asked about is not ready or not as it has to be,
+       or there are changes
     2  the command cannot be run as written: a flag, an argument, a path
     3  the cluster could not be asked: no answer, no permission, no Aether in it
     4  there is no such object in the cluster

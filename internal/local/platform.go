@@ -51,7 +51,7 @@ type Options struct {
 	Kyverno bool
 	// World has names that Pods on the nodes may look up, and for each the address and
 	// port at which something answers that is not part of the cluster: the rest of the
-	// world, for tests.
+	// world.
 	World map[string]string
 	// Sample opens a pull request on the repository, where the fleet is the example
 	// fleet.

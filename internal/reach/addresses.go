@@ -97,6 +97,21 @@ func (a Addresses) Overlaps(b Addresses) bool {
 	return false
 }
 
+// First is the first address that a host of the set may have: the first of a network
+// names the network.
+func (a Addresses) First() netip.Addr {
+	if len(a) == 0 {
+		return netip.Addr{}
+	}
+	if next := a[0].From.Next(); next.IsValid() && next.Compare(a[0].To) < 0 {
+		return next
+	}
+	return a[0].From
+}
+
+// One is an address by itself.
+func One(a netip.Addr) Addresses { return Addresses{{a, a}} }
+
 // Well-known addresses.
 var (
 	Everywhere = AddressesOf("0.0.0.0/0", "::/0")

@@ -385,3 +385,102 @@ func (p *Ports) List() []Port {
 func ComparePorts(a, b Port) int {
 	return cmp.Or(cmp.Compare(a.Number, b.Number), strings.Compare(a.Protocol, b.Protocol))
 }
+
+// Edges are the ports at which the answer may change: the ends of every span that a
+// rule of either end names, for whomever.
+func (m *Model) Edges(from, to Endpoint) []Port {
+	var out []Port
+	add := func(t *Traffic) {
+		if t == nil {
+			return
+		}
+		for i := range t.Rules {
+			for _, p := range t.Rules[i].Ports.List() {
+				if p.Number > 0 && p.Number < LastPort {
+					out = append(out, p)
+				}
+			}
+		}
+	}
+	add(m.traffic(&from, false))
+	add(m.traffic(&to, true))
+	slices.SortFunc(out, ComparePorts)
+	return slices.Compact(out)
+}
+
+// Spare is a port that no rule names, but one that names every port: what is open
+// at it is open at every port that nobody thought of.
+func (m *Model) Spare() int {
+	named := func(number int) bool {
+		for _, n := range m.namespaces {
+			for _, t := range []*Traffic{n.policies().Ingress, n.policies().Egress} {
+				for i := range t.Rules {
+					for _, spans := range t.Rules[i].Ports.Spans {
+						for _, s := range spans {
+							if s.From <= number && number <= s.To && s.To-s.From < LastPort-1 {
+								return true
+							}
+						}
+					}
+				}
+			}
+		}
+		return false
+	}
+	for number := 20000; number < LastPort; number++ {
+		if !named(number) {
+			return number
+		}
+	}
+	return LastPort
+}
+
+// Outside are the host names, patterns and networks outside the cluster that the
+// rules of a namespace let its Pods reach, each network as a rule has it.
+func (m *Model) Outside(namespace string) (hosts []string, networks []Addresses) {
+	p := m.Policies(namespace)
+	if p == nil {
+		return nil, nil
+	}
+	for i := range p.Egress.Rules {
+		switch r := &p.Egress.Rules[i]; {
+		case r.Deny:
+		case r.Peer.Kind == PeerHost:
+			hosts = append(hosts, r.Peer.Text)
+		case r.Peer.Kind == PeerNetwork:
+			networks = append(networks, r.Peer.Networks)
+		}
+	}
+	slices.Sort(hosts)
+	return slices.Compact(hosts), networks
+}
+
+// Naming are the ports of a namespace's egress rules that name an endpoint outside the
+// cluster, or a network around it that is not the whole internet.
+func (m *Model) Naming(namespace string, to Endpoint) []Port {
+	p := m.Policies(namespace)
+	if p == nil {
+		return nil
+	}
+	var out []Port
+	for i := range p.Egress.Rules {
+		r := &p.Egress.Rules[i]
+		names := r.Peer.Kind == PeerHost || r.Peer.Kind == PeerNetwork && !r.Peer.Networks.Internet()
+		if names && !r.Ports.All && to.among(&r.Peer) == yes {
+			out = append(out, r.Ports.List()...)
+		}
+	}
+	return out
+}
+
+// Locate rewrites where policies come from, as the reader knows those places. It is
+// for a model that has not been asked anything yet.
+func (m *Model) Locate(place func(string) string) {
+	for _, n := range m.namespaces {
+		for i := range n.objects {
+			if o := &n.objects[i]; o.Place != "" {
+				o.Place = place(o.Place)
+			}
+		}
+	}
+}

@@ -71,16 +71,8 @@ type world struct {
 	kube *kubernetes.Clientset
 }
 
-// outside is what stands for the rest of the world: something listens at each of
-// these addresses, so that what does not get there was stopped.
-var outside = map[string]string{
-	"api.stripe.com":       "198.51.100.10:443",
-	"other.example":        "198.51.100.20:443",
-	"elsewhere.example":    "203.0.113.20:443",
-	"plain.example":        "203.0.113.20:80",
-	"metadata.example":     "169.254.169.254:80",
-	"metadata-tls.example": "169.254.169.254:443",
-}
+// outside is what stands for the rest of the world.
+var outside = local.Outside
 
 var shared struct {
 	sync.Mutex

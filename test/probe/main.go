@@ -2,7 +2,7 @@
 // reports one JSON object a line.
 //
 //	probe serve tcp:8443 http:8080 udp:5353   # until it is ended
-//	probe dial [-timeout 2s] tcp://10.0.0.7:8443 http://10.0.0.7:8080 udp://10.0.0.7:5353
+//	probe dial [-timeout 2s] [-parallel 1] tcp://10.0.0.7:8443 http://10.0.0.7:8080 udp://10.0.0.7:5353
 //	probe knock [-timeout 250ms] [-every 50ms] tcp://10.0.0.7:8443   # until it is ended
 //	probe resolve [-timeout 2s] name...
 //
@@ -66,6 +66,7 @@ func run(ctx context.Context, args []string, out io.Writer) (bool, error) {
 	}
 	flags := flag.NewFlagSet(args[0], flag.ContinueOnError)
 	timeout := flags.Duration("timeout", 2*time.Second, "how long one attempt may take")
+	parallel := flags.Int("parallel", 1, "how many are tried at once; they are reported in order")
 	every := flags.Duration("every", 50*time.Millisecond, "how often knock tries, at most")
 	if err := flags.Parse(args[1:]); err != nil {
 		return false, err
@@ -73,8 +74,22 @@ func run(ctx context.Context, args []string, out io.Writer) (bool, error) {
 	report := json.NewEncoder(out)
 	ok := true
 	each := func(do func(context.Context, *Report) error) error {
-		for _, target := range flags.Args() {
-			r := attempt(ctx, target, *timeout, do)
+		slots := make(chan struct{}, max(1, *parallel))
+		reports := make([]chan Report, flags.NArg())
+		for i := range reports {
+			reports[i] = make(chan Report, 1)
+		}
+		go func() {
+			for i, target := range flags.Args() {
+				slots <- struct{}{}
+				go func() {
+					reports[i] <- attempt(ctx, target, *timeout, do)
+					<-slots
+				}()
+			}
+		}()
+		for _, one := range reports {
+			r := <-one
 			ok = ok && r.OK
 			if err := report.Encode(r); err != nil {
 				return err

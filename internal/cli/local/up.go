@@ -62,8 +62,13 @@ func up(ctx context.Context, o *UpOptions) error {
 		o.Fleet = filepath.Join(o.root, "tenants")
 	}
 	fmt.Fprintf(o.Err, "Starting the platform in %s\n", short(o.dir))
+	var outside map[string]string
+	if o.Nodes > 0 {
+		outside = local.Outside
+	}
 	platform, err := local.Start(ctx, local.Options{
-		Root: o.root, Dir: o.dir, Ports: local.PortsFrom(o.PortBase), Fleet: o.Fleet, Sample: true, Nodes: o.Nodes, Kyverno: o.Kyverno, Progress: o.Err, Now: o.Now,
+		Root: o.root, Dir: o.dir, Ports: local.PortsFrom(o.PortBase), Fleet: o.Fleet, Sample: true, Nodes: o.Nodes,
+		World: outside, Kyverno: o.Kyverno, Progress: o.Err, Now: o.Now,
 	})
 	if err != nil {
 		return o.explain(ctx, err, nil)

@@ -3,14 +3,13 @@ package report
 import (
 	"bufio"
 	"cmp"
-	"crypto/sha256"
 	_ "embed" // the assets of the page
-	"encoding/base64"
 	"fmt"
 	"html/template"
 	"io"
 	"strings"
 
+	pages "github.com/aetherplatform/aether/internal/page"
 	"github.com/aetherplatform/aether/internal/review"
 )
 
@@ -22,6 +21,9 @@ var pageStyle string
 
 //go:embed assets/page.js
 var pageScript string
+
+// style is what all our pages have in common, and then this one's.
+var style = pages.Style + pageStyle
 
 var page = template.Must(template.New("page").Funcs(template.FuncMap{
 	"name":   func(s string) string { return inert(s, maxName) },
@@ -51,9 +53,8 @@ func HTML(w io.Writer, r *review.Report) error {
 	v := newView(r)
 	b := bufio.NewWriter(w)
 	err := page.Execute(b, htmlPage{
-		Policy: fmt.Sprintf("default-src 'none'; style-src '%s'; script-src '%s'; base-uri 'none'; form-action 'none'",
-			hash(pageStyle), hash(pageScript)),
-		Style:   template.CSS(pageStyle), //nolint:gosec // a file of this package, not of the report
+		Policy:  pages.Policy(style, pageScript),
+		Style:   template.CSS(style),     //nolint:gosec // files of ours, not of the report
 		Script:  template.JS(pageScript), //nolint:gosec // a file of this package, not of the report
 		Report:  r,
 		Verdict: v.verdict(),
@@ -67,11 +68,6 @@ func HTML(w io.Writer, r *review.Report) error {
 		return fmt.Errorf("cannot write the report: %w", err)
 	}
 	return nil
-}
-
-func hash(s string) string {
-	sum := sha256.Sum256([]byte(s))
-	return "sha256-" + base64.StdEncoding.EncodeToString(sum[:])
 }
 
 type htmlPage struct {

