@@ -282,10 +282,16 @@ func (o *Options) prove(ctx context.Context, in isolation.Input, result *render.
 		}
 		images[""] = image
 	}
+	nodes := map[string]map[string]string{}
+	for _, t := range result.Tenants {
+		if t.Object != nil {
+			nodes[t.Name] = t.Object.Value.Spec.NodeSelector
+		}
+	}
 	klog.SetLogger(logr.Discard()) // what client-go logs of a connection, it returns as well
 	begun := o.Now()
 	proof, err := live.Prove(ctx, in, live.Options{
-		Client: c, Config: config, Image: images, Timeout: o.Timeout, Ready: o.Ready, Progress: o.Err, Now: o.Now,
+		Client: c, Config: config, Image: images, NodeSelector: nodes, Timeout: o.Timeout, Ready: o.Ready, Progress: o.Err, Now: o.Now,
 	})
 	if ctx.Err() != nil {
 		fmt.Fprintln(o.Err, "Interrupted: the Pods are removed.")

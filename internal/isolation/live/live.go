@@ -33,6 +33,8 @@ type Options struct {
 	Config *rest.Config
 	// Image of the probe, by tenant; "" is for who has none of its own.
 	Image map[string]string
+	// NodeSelector that Pods of a tenant must have.
+	NodeSelector map[string]map[string]string
 	// Timeout of one connection.
 	Timeout time.Duration
 	// Ready is how long the Pods may take to run.
@@ -152,6 +154,7 @@ func (r *run) start(ctx context.Context, plan *isolation.Plan, facts *facts) err
 				image = r.Image[""]
 			}
 			p := pod(row, n+1, image, serves(plan, row.Name))
+			p.Spec.NodeSelector = r.NodeSelector[row.Tenant]
 			if row.Kind == isolation.Ingress {
 				own(p, facts.uids[p.Namespace])
 			}
@@ -198,6 +201,8 @@ func refusal(namespace string, err error) error {
 	switch {
 	case strings.Contains(text, "exceeded quota"), strings.Contains(text, "failed quota"):
 		return fmt.Errorf("the quota of %s has no room for %d Pods of %s CPU and %s memory: %w", namespace, podsEach, requestCPU, requestMemory, err)
+	case strings.Contains(text, "'aether-images'"), strings.Contains(text, "Policy aether-images"):
+		return fmt.Errorf("the probe's image is of no registry of the tenant's: name one that is with --image tenant=image, or grant a TenantException: %w", err)
 	case apierrors.IsForbidden(err), apierrors.IsInvalid(err):
 		return fmt.Errorf("no Pod may be made in %s: %w", namespace, err)
 	}
