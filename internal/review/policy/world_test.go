@@ -21,13 +21,15 @@ import (
 func own(t testing.TB) fstest.MapFS {
 	t.Helper()
 	repository := fstest.MapFS{}
-	disk := os.DirFS("../../../policies")
+	// Those of policies/kyverno take an engine that this package does not link; what of
+	// them concerns the operator is in policies/admission as well.
+	disk := os.DirFS("../../../policies/admission")
 	err := fs.WalkDir(disk, ".", func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || !strings.HasSuffix(name, ".yaml") {
 			return err
 		}
 		data, err := fs.ReadFile(disk, name)
-		repository["policies/"+name] = &fstest.MapFile{Data: data}
+		repository["policies/admission/"+name] = &fstest.MapFile{Data: data}
 		return err
 	})
 	if err != nil {
