@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/go-logr/logr"
+	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -108,6 +109,25 @@ func awaitRefusal(t testing.TB, c client.Client, all []folder, wanted func(folde
 				}
 				return nil
 			})
+		}
+	}
+}
+
+// What `kubectl apply -k` installs is every policy.
+func TestKustomizationsNameEveryPolicy(t *testing.T) {
+	for _, dir := range []string{"admission", "kyverno"} {
+		paths, err := filepath.Glob(filepath.Join(testenv.Root(), "policies", dir, "*", "policy.yaml"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var want []string
+		for _, path := range paths {
+			want = append(want, filepath.Base(filepath.Dir(path))+"/policy.yaml")
+		}
+		var got struct{ Resources []string }
+		read(t, filepath.Join(testenv.Root(), "policies", dir, "kustomization.yaml"), &got)
+		if diff := cmp.Diff(want, got.Resources); diff != "" {
+			t.Errorf("policies/%s/kustomization.yaml (-want +got):\n%s", dir, diff)
 		}
 	}
 }

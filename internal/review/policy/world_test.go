@@ -21,6 +21,8 @@ import (
 func own(t testing.TB) fstest.MapFS {
 	t.Helper()
 	repository := fstest.MapFS{}
+	// Those of policies/kyverno take an engine that this package does not link; what of
+	// them concerns the operator is in policies/admission as well.
 	disk := os.DirFS("../../../policies/admission")
 	err := fs.WalkDir(disk, ".", func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || !strings.HasSuffix(name, ".yaml") {
