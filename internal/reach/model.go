@@ -344,6 +344,9 @@ func (p *Ports) Told() string {
 	return p.String()
 }
 
+// Shared is what is in both.
+func (p *Ports) Shared(o *Ports) *Ports { return p.spelled().and(o.spelled()) }
+
 // and is what is in both. Both are spelled and tidy.
 func (p *Ports) and(o *Ports) *Ports {
 	out := &Ports{}
@@ -447,13 +450,66 @@ func (m *Model) Outside(namespace string) (hosts []string, networks []Addresses)
 		case r.Deny:
 		case r.Peer.Kind == PeerHost:
 			hosts = append(hosts, r.Peer.Text)
-		case r.Peer.Kind == PeerNetwork:
-			networks = append(networks, r.Peer.Networks)
+		default:
+			networks = append(networks, r.Peer.outside()...)
 		}
 	}
 	slices.Sort(hosts)
 	return slices.Compact(hosts), networks
 }
+
+// Inside are the networks that the rules of a namespace let in, each as a rule has it.
+func (m *Model) Inside(namespace string) []Addresses {
+	p := m.Policies(namespace)
+	if p == nil {
+		return nil
+	}
+	var out []Addresses
+	for i := range p.Ingress.Rules {
+		if r := &p.Ingress.Rules[i]; !r.Deny {
+			out = append(out, r.Peer.outside()...)
+		}
+	}
+	return out
+}
+
+// outside are the addresses outside the cluster that a peer stands for.
+func (p *Peer) outside() []Addresses {
+	switch {
+	case p.Kind == PeerNetwork:
+		return []Addresses{p.Networks}
+	case p.Kind == PeerAll, p.Kind == PeerEntity && (p.Text == "all" || strings.HasPrefix(p.Text, "world")):
+		return []Addresses{Everywhere}
+	}
+	return nil
+}
+
+// Strangers are the namespaces that rules of a namespace name and that the model does
+// not know.
+func (m *Model) Strangers(namespace string, in bool) []string {
+	self := PodsOf(namespace)
+	t := m.traffic(&self, in)
+	if t == nil {
+		return nil
+	}
+	names := map[string]bool{}
+	for i := range t.Rules {
+		for _, c := range t.Rules[i].Peer.Constraints {
+			if !c.namespace || c.key != namespaceName || t.Rules[i].Deny {
+				continue
+			}
+			for _, name := range c.values {
+				names[name] = names[name] || c.operator == "In" && !m.Knows(name)
+			}
+		}
+	}
+	maps.DeleteFunc(names, func(_ string, strange bool) bool { return !strange })
+	return slices.Sorted(maps.Keys(names))
+}
+
+// HostMatches says whether a pattern of host names, or a name, stands for all that
+// another does.
+func HostMatches(pattern, name string) bool { return matches(pattern, name) }
 
 // Naming are the ports of a namespace's egress rules that name an endpoint outside the
 // cluster, or a network around it that is not the whole internet.

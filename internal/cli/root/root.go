@@ -16,6 +16,7 @@ import (
 	"github.com/aetherplatform/aether/internal/cli/reconcile"
 	"github.com/aetherplatform/aether/internal/cli/render"
 	"github.com/aetherplatform/aether/internal/cli/review"
+	"github.com/aetherplatform/aether/internal/cli/test"
 	"github.com/aetherplatform/aether/internal/cli/validate"
 	"github.com/aetherplatform/aether/internal/cli/verify"
 	"github.com/aetherplatform/aether/internal/cli/version"
@@ -55,7 +56,7 @@ what became of it and why, and run a whole platform on your own machine.
 			cmd.AddCommand(c)
 		}
 	}
-	add("offline", validate.NewCommand(env), render.NewCommand(env), diff.NewCommand(env))
+	add("offline", validate.NewCommand(env), test.NewCommand(env), render.NewCommand(env), diff.NewCommand(env))
 	add("forge", review.NewCommand(env, engine(env)))
 	add("cluster", get.NewCommand(env), explain.NewCommand(env), reconcile.NewCommand(env), verify.NewCommand(env))
 	add("local", local.NewCommand(env))
