@@ -72,6 +72,9 @@ bench: tools build ## Measure, and print what docs/benchmarks.md quotes.
 	$(GO) run ./test/bench/review
 	$(GO) run ./test/bench
 
+bench-node: tools build node ## Measure how namespaces are born on two real nodes (root, Linux).
+	$(GO) test -tags node -run '^$$' -bench . -benchtime 1x -timeout 20m ./test/node
+
 up: tools build ## Start the platform and push the example fleet; NODES=1: on a real node, KYVERNO=1: with Kyverno.
 	@[ $(NODES) = 0 ] || $(MAKE) node
 	@bin/aether local up --port-base $(PORT_BASE) --nodes $(NODES) --kyverno=$(if $(filter 1,$(KYVERNO)),true,false)
@@ -90,4 +93,4 @@ lint: ## Run the linters.
 fmt: ## Format the Go code.
 	gofmt -w -s $$(git ls-files '*.go')
 
-.PHONY: help build tools node-deps node images generate verify test e2e test-node bench up down status lint fmt
+.PHONY: help build tools node-deps node images generate verify test e2e test-node bench bench-node up down status lint fmt

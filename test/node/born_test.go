@@ -119,7 +119,7 @@ func knocker(namespace string, doors []string) *appsv1.Deployment {
 }
 
 // makeRoom lets globex have more namespaces.
-func makeRoom(t *testing.T, file string) {
+func makeRoom(t testing.TB, file string) {
 	t.Helper()
 	data, err := os.ReadFile(file)
 	if err != nil {

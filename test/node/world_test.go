@@ -66,7 +66,7 @@ func build() error {
 
 // world is a platform with nodes.
 type world struct {
-	*testing.T
+	testing.TB
 	*local.Platform
 	kube *kubernetes.Clientset
 }
@@ -82,7 +82,7 @@ var shared struct {
 
 // newWorld is the platform with two nodes and the example fleet, which all tests
 // share. It is started by the first that asks.
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	t.Helper()
 	shared.Lock()
 	defer shared.Unlock()
@@ -93,7 +93,7 @@ func newWorld(t *testing.T) *world {
 		}
 		shared.dir = dir
 		shared.platform = start(t, filepath.Join(dir, "platform"), 2, filepath.Join(testenv.Root(), "tenants"))
-		w := &world{T: t, Platform: shared.platform}
+		w := &world{TB: t, Platform: shared.platform}
 		pushed, err := w.Head(t.Context())
 		if err != nil {
 			t.Fatal(err)
@@ -104,10 +104,10 @@ func newWorld(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &world{T: t, Platform: shared.platform, kube: clients}
+	return &world{TB: t, Platform: shared.platform, kube: clients}
 }
 
-func start(t *testing.T, dir string, nodes int, fleet string) *local.Platform {
+func start(t testing.TB, dir string, nodes int, fleet string) *local.Platform {
 	t.Helper()
 	ports, err := local.FreePorts()
 	if err != nil {
