@@ -173,8 +173,8 @@ func (w *world) operate() {
 		}
 		return err
 	}
-	for _, p := range head.Profiles {
-		w.must(put(&p))
+	for p := range head.Platform() {
+		w.must(put(p))
 	}
 	for phase := range 3 { // Tenants, then Namespaces, then what is in them
 		var work errgroup.Group
