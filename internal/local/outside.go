@@ -10,6 +10,8 @@ var Outside = map[string]string{
 	"other.example":         "198.51.100.20:443",
 	"elsewhere.example":     "203.0.113.20:443",
 	"plain.example":         "203.0.113.20:80",
+	"first.example":         "203.0.113.1:443", // of the network that the fleet names
+	"beyond.example":        "203.0.114.0:443", // the first that is not of it
 	"metadata.example":      "169.254.169.254:80",
 	"metadata-tls.example":  "169.254.169.254:443",
 }
