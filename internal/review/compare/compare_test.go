@@ -5,9 +5,13 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"testing/fstest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
+	"github.com/aetherplatform/aether/api/v1alpha1"
 	"github.com/aetherplatform/aether/internal/cache"
 	"github.com/aetherplatform/aether/internal/repository"
 	"github.com/aetherplatform/aether/internal/repository/gittest"
@@ -127,6 +131,44 @@ func TestAGroupNamesTheNamespacesOfItsProfileThatItIsNotIn(t *testing.T) {
 	g := report.Groups[0]
 	if diff := cmp.Diff([][]string{{"acme-large"}, {"acme-fixed"}}, [][]string{g.Otherwise, g.Unchanged}); diff != "" {
 		t.Errorf("otherwise and unchanged (-want +got):\n%s", diff)
+	}
+}
+
+// What is granted is seen where it takes effect; what has ended is so only in a
+// cluster, since Git says the same on every day.
+func TestAnExceptionChangesTheNamespacesThatHaveIt(t *testing.T) {
+	granted := fleetOf().With(gittest.Files{"tenants/_platform/quay.yaml": `apiVersion: aetherplatform.cloud/v1alpha1
+kind: TenantException
+metadata: {name: quay}
+spec: {tenant: acme, namespaces: [acme-n1], allow: {registries: [quay.io/acme]}, owner: platform, reason: until it is mirrored, expires: "2020-01-01T00:00:00Z"}
+`})
+	_, _, report := run(t, fleetOf(), granted)
+	want := []string{
+		"created TenantException /quay@",
+		"changed Namespace acme-n1/acme-n1@ metadata.annotations[aetherplatform.cloud/exceptions]:<nil>->registries:quay.io/acme@2020-01-01T00:00:00Z",
+	}
+	if diff := cmp.Diff(want, lines(report)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+
+	for now, want := range map[time.Time]bool{{}: true, time.Date(2019, 12, 31, 0, 0, 0, 0, time.UTC): true, time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC): false} {
+		files := fstest.MapFS{}
+		for name, text := range granted {
+			files[name] = &fstest.MapFile{Data: []byte(text)}
+		}
+		side, _, err := compare.Render(t.Context(), compare.Options{Head: compare.Source{Name: "head", Files: files}, Now: now}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, o := range side.Tenants["acme"].Objects {
+			if o.Kind != "Namespace" || o.Name != "acme-n1" {
+				continue
+			}
+			_, got, _ := unstructured.NestedString(o.Content, "metadata", "annotations", v1alpha1.AnnotationExceptions)
+			if got != want {
+				t.Errorf("at %s it has the exception: %t, want %t", now, got, want)
+			}
+		}
 	}
 }
 
