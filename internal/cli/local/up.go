@@ -180,4 +180,7 @@ Try next:
   edit a file below %s, then: bin/aether local push
   git clone -c credential.helper='store --file %s' %s my-fleet
 `, example, short(p.Fleet), p.Credentials(), p.PushURL())
+	if p.Nodes > 0 {
+		fmt.Fprintln(env.Out, "  bin/aether verify isolation")
+	}
 }
