@@ -1,7 +1,7 @@
 // Package policies carries the admission policies of Aether: what must hold in a
-// cluster even while none of our processes is up.
+// cluster even while none of our processes is up, and what Kyverno holds where it runs.
 //
-// It decides nothing itself: the API server evaluates the policies.
+// It decides nothing itself: the API server and Kyverno evaluate the policies.
 package policies
 
 import (
@@ -18,7 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/yaml"
 )
 
-//go:embed admission/*/policy.yaml
+//go:embed admission/*/policy.yaml kyverno/*/policy.yaml
 var files embed.FS
 
 // canary is the policy that is created last. Once it refuses, all do: the API
@@ -28,7 +28,19 @@ const canary = "aether-system-namespaces"
 // Admission returns every ValidatingAdmissionPolicy, then every binding, each by
 // name with the canary last: the order to create them in.
 func Admission() ([]*unstructured.Unstructured, error) {
-	paths, err := fs.Glob(files, "admission/*/policy.yaml")
+	objects, err := read("admission")
+	if err != nil {
+		return nil, err
+	}
+	slices.SortFunc(objects, func(a, b *unstructured.Unstructured) int {
+		return strings.Compare(order(a), order(b))
+	})
+	return objects, nil
+}
+
+// read returns the objects of a folder's policies, by folder.
+func read(folder string) ([]*unstructured.Unstructured, error) {
+	paths, err := fs.Glob(files, folder+"/*/policy.yaml")
 	if err != nil {
 		return nil, err
 	}
@@ -44,9 +56,6 @@ func Admission() ([]*unstructured.Unstructured, error) {
 		}
 		objects = append(objects, decoded...)
 	}
-	slices.SortFunc(objects, func(a, b *unstructured.Unstructured) int {
-		return strings.Compare(order(a), order(b))
-	})
 	return objects, nil
 }
 

@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -25,14 +26,21 @@ func Install(ctx context.Context, c client.Client) error {
 	if err != nil {
 		return err
 	}
-	for _, o := range objects {
-		if err := c.Apply(ctx, client.ApplyConfigurationFromUnstructured(o), client.FieldOwner(fieldOwner), client.ForceOwnership); err != nil {
-			return fmt.Errorf("cannot apply %s %s: %w", o.GetKind(), o.GetName(), err)
-		}
+	if err := apply(ctx, c, objects); err != nil {
+		return err
 	}
 	return wait.PollUntilContextCancel(ctx, 50*time.Millisecond, true, func(ctx context.Context) (bool, error) {
 		return enforced(ctx, c)
 	})
+}
+
+func apply(ctx context.Context, c client.Client, objects []*unstructured.Unstructured) error {
+	for _, o := range objects { // the answer is written into what is sent
+		if err := c.Apply(ctx, client.ApplyConfigurationFromUnstructured(o.DeepCopy()), client.FieldOwner(fieldOwner), client.ForceOwnership); err != nil {
+			return fmt.Errorf("cannot apply %s %s: %w", o.GetKind(), o.GetName(), err)
+		}
+	}
+	return nil
 }
 
 // enforced tries, as a dry run, what only the canary refuses: who may install

@@ -2,9 +2,7 @@ package policies
 
 import (
 	"context"
-	"embed"
 	"fmt"
-	"io/fs"
 	"strings"
 	"time"
 
@@ -13,29 +11,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-//go:embed kyverno/*/policy.yaml
-var kyverno embed.FS
-
 // Kyverno returns every policy that Kyverno holds where it runs, by folder.
-func Kyverno() ([]*unstructured.Unstructured, error) {
-	paths, err := fs.Glob(kyverno, "kyverno/*/policy.yaml")
-	if err != nil {
-		return nil, err
-	}
-	var objects []*unstructured.Unstructured
-	for _, path := range paths {
-		data, err := kyverno.ReadFile(path)
-		if err != nil {
-			return nil, err
-		}
-		decoded, err := decode(data)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", path, err)
-		}
-		objects = append(objects, decoded...)
-	}
-	return objects, nil
-}
+func Kyverno() ([]*unstructured.Unstructured, error) { return read("kyverno") }
 
 // InstallKyverno applies the policies that Kyverno holds, and returns once it says of
 // each that it has compiled it and that its webhook is there. That is a moment before
@@ -45,10 +22,8 @@ func InstallKyverno(ctx context.Context, c client.Client) error {
 	if err != nil {
 		return err
 	}
-	for _, o := range objects {
-		if err := c.Apply(ctx, client.ApplyConfigurationFromUnstructured(o.DeepCopy()), client.FieldOwner(fieldOwner), client.ForceOwnership); err != nil {
-			return fmt.Errorf("cannot apply %s %s: %w", o.GetKind(), o.GetName(), err)
-		}
+	if err := apply(ctx, c, objects); err != nil {
+		return err
 	}
 	var waiting []string
 	err = wait.PollUntilContextCancel(ctx, 100*time.Millisecond, true, func(ctx context.Context) (bool, error) {

@@ -7,7 +7,6 @@ import (
 
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
@@ -55,30 +54,9 @@ func (s *scope) lookAgain(result ctrl.Result, now time.Time) ctrl.Result {
 
 // onException wakes the namespaces of the tenants that an exception is, or was, for.
 func (r *Reconciler) onException() handler.TypedEventHandler[*v1alpha1.TenantException, reconcile.Request] {
-	wake := func(ctx context.Context, q queue, versions ...*v1alpha1.TenantException) {
+	return onGeneration(func(ctx context.Context, q queue, versions ...*v1alpha1.TenantException) {
 		for _, e := range versions {
-			all, err := r.siblings(ctx, e.Spec.Tenant)
-			if err != nil {
-				logf(ctx).Error(err, "cannot wake the namespaces of a tenant", "tenant", e.Spec.Tenant)
-			}
-			for _, tn := range all {
-				q.Add(request(tn.Name))
-			}
+			r.wakeTenant(ctx, q, e.Spec.Tenant)
 		}
-	}
-	return handler.TypedFuncs[*v1alpha1.TenantException, reconcile.Request]{
-		CreateFunc: func(ctx context.Context, e event.TypedCreateEvent[*v1alpha1.TenantException], q queue) {
-			if !e.IsInInitialList {
-				wake(ctx, q, e.Object)
-			}
-		},
-		UpdateFunc: func(ctx context.Context, e event.TypedUpdateEvent[*v1alpha1.TenantException], q queue) {
-			if e.ObjectOld.Generation != e.ObjectNew.Generation {
-				wake(ctx, q, e.ObjectOld, e.ObjectNew)
-			}
-		},
-		DeleteFunc: func(ctx context.Context, e event.TypedDeleteEvent[*v1alpha1.TenantException], q queue) {
-			wake(ctx, q, e.Object)
-		},
-	}
+	})
 }

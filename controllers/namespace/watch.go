@@ -247,7 +247,7 @@ func wantsRoom(tn *v1alpha1.TenantNamespace) bool {
 // onTenant wakes the namespaces of a tenant that changed, of those that it peers
 // or peered with, since peering is mutual, and of those whose prefix meets its own.
 func (r *Reconciler) onTenant() handler.TypedEventHandler[*v1alpha1.Tenant, reconcile.Request] {
-	wake := func(ctx context.Context, q queue, versions ...*v1alpha1.Tenant) {
+	return onGeneration(func(ctx context.Context, q queue, versions ...*v1alpha1.Tenant) {
 		names := map[string]bool{}
 		for _, t := range versions {
 			names[t.Name] = true
@@ -259,27 +259,37 @@ func (r *Reconciler) onTenant() handler.TypedEventHandler[*v1alpha1.Tenant, reco
 			names[t] = true
 		}
 		for name := range names {
-			all, err := r.siblings(ctx, name)
-			if err != nil {
-				logf(ctx).Error(err, "cannot wake the namespaces of a tenant", "tenant", name)
-			}
-			for _, tn := range all {
-				q.Add(request(tn.Name))
-			}
+			r.wakeTenant(ctx, q, name)
 		}
+	})
+}
+
+// wakeTenant wakes the namespaces of a tenant.
+func (r *Reconciler) wakeTenant(ctx context.Context, q queue, tenant string) {
+	all, err := r.siblings(ctx, tenant)
+	if err != nil {
+		logf(ctx).Error(err, "cannot wake the namespaces of a tenant", "tenant", tenant)
 	}
-	return handler.TypedFuncs[*v1alpha1.Tenant, reconcile.Request]{
-		CreateFunc: func(ctx context.Context, e event.TypedCreateEvent[*v1alpha1.Tenant], q queue) {
+	for _, tn := range all {
+		q.Add(request(tn.Name))
+	}
+}
+
+// onGeneration wakes for a spec that is new, another or gone, with the versions that
+// there are of it. What was there at the start is reconciled anyway.
+func onGeneration[T client.Object](wake func(ctx context.Context, q queue, versions ...T)) handler.TypedEventHandler[T, reconcile.Request] {
+	return handler.TypedFuncs[T, reconcile.Request]{
+		CreateFunc: func(ctx context.Context, e event.TypedCreateEvent[T], q queue) {
 			if !e.IsInInitialList {
 				wake(ctx, q, e.Object)
 			}
 		},
-		UpdateFunc: func(ctx context.Context, e event.TypedUpdateEvent[*v1alpha1.Tenant], q queue) {
-			if e.ObjectOld.Generation != e.ObjectNew.Generation {
+		UpdateFunc: func(ctx context.Context, e event.TypedUpdateEvent[T], q queue) {
+			if e.ObjectOld.GetGeneration() != e.ObjectNew.GetGeneration() {
 				wake(ctx, q, e.ObjectOld, e.ObjectNew)
 			}
 		},
-		DeleteFunc: func(ctx context.Context, e event.TypedDeleteEvent[*v1alpha1.Tenant], q queue) {
+		DeleteFunc: func(ctx context.Context, e event.TypedDeleteEvent[T], q queue) {
 			wake(ctx, q, e.Object)
 		},
 	}

@@ -381,7 +381,7 @@ func (w *world) limits(f *facts, t *tenantPair) {
 	if a, b := limit(before.Namespaces.Max), limit(after.Namespaces.Max); a != b {
 		say(review.Low, "namespaces: %d → %d", a, b)
 	}
-	// An empty list leaves it to the platform's policies, and so may allow more.
+	// An empty list of some kinds allows all, and so may allow more.
 	lists := []struct {
 		name       string
 		was, is    []string
@@ -401,7 +401,7 @@ func (w *world) limits(f *facts, t *tenantPair) {
 		if len(removed) > 0 {
 			r, end := review.Low, ""
 			if l.emptyIsAll && len(l.is) == 0 {
-				r, end = review.Medium, "; with none listed, the platform's policies decide"
+				r, end = review.Medium, "; with none listed, any may be used"
 			}
 			say(r, "%s removed: %s%s", l.name, prose.List(removed), end)
 		}
