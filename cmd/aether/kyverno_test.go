@@ -12,6 +12,7 @@ import (
 
 	"github.com/aetherplatform/aether/internal/cli"
 	"github.com/aetherplatform/aether/internal/cli/root"
+	policytest "github.com/aetherplatform/aether/internal/policytest/kyverno"
 	"github.com/aetherplatform/aether/internal/repository/gittest"
 	"github.com/aetherplatform/aether/internal/review/kyverno"
 )
@@ -24,6 +25,7 @@ func TestOnlyThisProgramLinksKyverno(t *testing.T) {
 		"github.com/aetherplatform/aether/cmd/namespace-operator": false,
 		"github.com/aetherplatform/aether/controllers/...":        false,
 		"github.com/aetherplatform/aether/internal/cli/...":       false,
+		"github.com/aetherplatform/aether/internal/policytest":    false,
 		"github.com/aetherplatform/aether/internal/render/...":    false,
 	} {
 		out, err := exec.Command("go", "list", "-deps", pattern).Output()
@@ -95,7 +97,7 @@ spec:
 func aether(t *testing.T, args ...string) (code int, out string) {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
-	env := &cli.Env{Out: &stdout, Err: &stderr, Now: time.Now, Kyverno: kyverno.Engine{}}
+	env := &cli.Env{Out: &stdout, Err: &stderr, Now: time.Now, Kyverno: kyverno.Engine{}, KyvernoTests: policytest.Tests{}}
 	code = root.Execute(t.Context(), env, args)
 	return code, stdout.String() + stderr.String()
 }
@@ -133,6 +135,104 @@ func TestAethersOwnPoliciesRefuseNothingOfTheExampleFleet(t *testing.T) {
 	}
 	if !strings.Contains(out, "+ Namespace acme-web") {
 		t.Errorf("nothing of it is new:\n%s", out)
+	}
+}
+
+// What this repository expects of its own policies and of its example fleet is so.
+func TestThisRepositoryPassesItsOwnTests(t *testing.T) {
+	code, out := aether(t, "test", filepath.Join("..", ".."))
+	if code != cli.ExitOK {
+		t.Errorf("exit code %d", code)
+	}
+	for _, text := range []string{
+		"met      payments           acme-payments reaches nothing else\n",
+		"met      hostnames          aether-hostnames refuses Gateway host-acme/no-hostname\n",
+		"met      exposure           aether-exposure refuses CronJob exp-closed/host-port-cronjob\n",
+		" 0 not\n",
+	} {
+		if !strings.Contains(out, text) {
+			t.Errorf("does not say %q", text)
+		}
+	}
+	if t.Failed() {
+		t.Log(out)
+	}
+}
+
+// Tests of policies are told like those of isolation, and a tenant has none.
+func TestTestsOfPoliciesAreHeldWithThoseOfTheFleet(t *testing.T) {
+	suite := func(result string) string {
+		return `apiVersion: cli.kyverno.io/v1alpha1
+kind: Test
+metadata: {name: team}
+policies: [../team.yaml]
+resources: [objects.yaml]
+results:
+- policy: team
+  isValidatingPolicy: true
+  kind: Namespace
+  result: ` + result + `
+  resources: [web]
+`
+	}
+	files := fleet.With(gittest.Files{
+		"policies/tests/objects.yaml":      "apiVersion: v1\nkind: Namespace\nmetadata: {name: web, labels: {contact: web}}\n",
+		"policies/tests/kyverno-test.yaml": suite("fail"),
+	})
+	for name, c := range map[string]struct {
+		files gittest.Files
+		args  []string
+		code  int
+		says  []string
+	}{
+		"met": {files, nil, cli.ExitOK, []string{"met      team   team refuses Namespace web\n", "1 expectation in 1 test: 1 met, 0 not\n"}},
+		"not met": {files.With(gittest.Files{"policies/tests/kyverno-test.yaml": suite("pass")}), nil, cli.ExitFindings, []string{
+			"NOT MET   team   team passes Namespace web\n",
+			"policies/tests/kyverno-test.yaml:11: team: team passes Namespace web\n  v1/Namespace//web: expected pass, got fail: name your team: labels.team\n",
+		}},
+		"for programs": {files.With(gittest.Files{"policies/tests/kyverno-test.yaml": suite("pass")}), []string{"-o", "json"}, cli.ExitFindings, []string{
+			`"policy": "team",
+    "resource": "web",
+    "want": "pass",
+    "got": "fail"`,
+		}},
+		"for CI": {files.With(gittest.Files{"policies/tests/kyverno-test.yaml": suite("pass")}), []string{"-o", "junit"}, cli.ExitFindings, []string{
+			`<failure message="v1/Namespace//web: expected pass, got fail: name your team: labels.team">`,
+		}},
+		"a tenant's": {files.With(gittest.Files{"tenants/acme/kyverno-test.yaml": suite("pass")}), nil, cli.ExitUsage, []string{
+			`tenants/acme/kyverno-test.yaml:2: acme: kind: "Test" is not a kind that may be here; use Tenant, TenantNamespace or WorkloadCluster` + "\n",
+		}},
+		"beside the profiles": {files.With(gittest.Files{"tenants/_platform/kyverno-test.yaml": suite("pass")}), nil, cli.ExitUsage, []string{
+			`tenants/_platform/kyverno-test.yaml:2: _platform: kind: "Test" is not a kind that may be here; use NamespaceProfile or TenantException` + "\n",
+		}},
+		"cannot be read": {files.With(gittest.Files{"policies/tests/kyverno-test.yaml": strings.Replace(suite("fail"), "../team.yaml", "https://example.com/team.yaml", 1)}), nil, cli.ExitUsage, []string{
+			`policies/tests/kyverno-test.yaml:4: policies[0]: "https://example.com/team.yaml" is a URL, and nothing is fetched: put the file into the repository, and write its path` + "\n",
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			for name, text := range c.files {
+				file := filepath.Join(dir, filepath.FromSlash(name))
+				if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			code, out := aether(t, append([]string{"test", dir}, c.args...)...)
+			if code != c.code {
+				t.Errorf("exit code %d, want %d", code, c.code)
+			}
+			for _, text := range c.says {
+				if !strings.Contains(out, text) {
+					t.Errorf("does not say %q", text)
+				}
+			}
+			if t.Failed() {
+				t.Log(out)
+			}
+		})
 	}
 }
 

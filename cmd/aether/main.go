@@ -13,6 +13,7 @@ import (
 
 	"github.com/aetherplatform/aether/internal/cli"
 	"github.com/aetherplatform/aether/internal/cli/root"
+	policytest "github.com/aetherplatform/aether/internal/policytest/kyverno"
 	"github.com/aetherplatform/aether/internal/review/kyverno"
 )
 
@@ -24,7 +25,7 @@ func main() {
 		In: os.Stdin, Out: os.Stdout, Err: os.Stderr,
 		Color:   term.IsTerminal(int(os.Stdout.Fd())) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb",
 		Now:     time.Now,
-		Kyverno: kyverno.Engine{},
+		Kyverno: kyverno.Engine{}, KyvernoTests: policytest.Tests{},
 	}
 	os.Exit(root.Execute(ctx, env, os.Args[1:]))
 }

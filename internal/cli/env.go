@@ -10,6 +10,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/aetherplatform/aether/internal/policytest"
 	"github.com/aetherplatform/aether/internal/review/policy"
 )
 
@@ -26,4 +27,7 @@ type Env struct {
 	// Kyverno evaluates Kyverno's policies. Left out, they are listed as not evaluated:
 	// only the program itself links it.
 	Kyverno policy.Engine
+	// KyvernoTests runs the tests of Kyverno's policies. Left out, a fleet that has some
+	// is not green.
+	KyvernoTests policytest.Runner
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 
 	"github.com/google/cel-go/cel"
 	celast "github.com/google/cel-go/common/ast"
@@ -65,25 +67,54 @@ func leaves(env *cel.Env, expressions []string) string {
 	return ""
 }
 
-func leavesIn(parsed *cel.Ast) (why string) {
-	celast.PreOrderVisit(parsed.NativeRep().Expr(), celast.NewExprVisitor(func(e celast.Expr) {
+func leavesIn(parsed *cel.Ast) string {
+	if all := reasonsIn(parsed); len(all) > 0 {
+		return all[0]
+	}
+	return ""
+}
+
+// reasonsIn are all reasons why an expression leaves.
+func reasonsIn(parsed *cel.Ast) (all []string) {
+	add := func(why string) {
 		if why != "" {
-			return
+			all = append(all, why)
 		}
+	}
+	celast.PreOrderVisit(parsed.NativeRep().Expr(), celast.NewExprVisitor(func(e celast.Expr) {
 		switch e.Kind() {
 		case celast.IdentKind:
-			why = reaching[e.AsIdent()]
+			add(reaching[e.AsIdent()])
 		case celast.CallKind:
 			if c := e.AsCall(); c.IsMemberFunction() {
 				if t := c.Target(); t.Kind() == celast.IdentKind && reaching[t.AsIdent()] != "" {
-					why = reaching[t.AsIdent()]
+					add(reaching[t.AsIdent()])
 					return
 				}
-				why = reachingCalls[c.FunctionName()]
+				add(reachingCalls[c.FunctionName()])
 			}
 		}
 	}))
-	return why
+	return all
+}
+
+// AsksServer is whether a text is an expression that calls a server.
+func AsksServer(text string) bool { return asks(text, "http", callsHTTP) }
+
+// AsksRegistry is whether a text is an expression that asks an image's registry.
+func AsksRegistry(text string) bool { return asks(text, "etMetadata", readsRegistry) }
+
+// asks saves parsing texts that do not hold the word.
+func asks(text, word, why string) bool {
+	if !strings.Contains(text, word) {
+		return false
+	}
+	env, err := parser()
+	if err != nil {
+		return true
+	}
+	parsed, issues := env.Parse(text)
+	return issues.Err() == nil && slices.Contains(reasonsIn(parsed), why)
 }
 
 // parser reads all that Kyverno's compiler reads.
