@@ -19,6 +19,11 @@ const (
 	// ConditionIsolated on a TenantNamespace is True when every isolation object
 	// has been observed in place, and the Namespace admits Pods.
 	ConditionIsolated = "Isolated"
+
+	// ConditionSecretsSynced on a TenantNamespace with spec.secrets is True when
+	// each of them holds what OpenBao has. Ready waits for it once; later it is False
+	// alone while a Secret keeps what it held, since what runs runs on.
+	ConditionSecretsSynced = "SecretsSynced"
 )
 
 // Reasons of Ready on every kind.
@@ -71,6 +76,47 @@ const (
 	// ReasonSecretsNotServed (False, Stalled): spec.secrets is set, and the profile
 	// has no component that syncs them.
 	ReasonSecretsNotServed = "SecretsNotServed"
+	// ReasonWaitingForSecrets (Unknown): not each of spec.secrets has been synced.
+	ReasonWaitingForSecrets = "WaitingForSecrets"
+)
+
+// Reasons of SecretSync. Whatever the reason, a Secret that was synced once keeps
+// what it holds.
+const (
+	// ReasonSynced (True): the Secret holds what OpenBao has.
+	ReasonSynced = "Synced"
+	// ReasonOpenBaoNotConfigured (False, Stalled): neither the operator nor the
+	// profile names an OpenBao.
+	ReasonOpenBaoNotConfigured = "OpenBaoNotConfigured"
+	// ReasonOpenBaoUnavailable (False): OpenBao is away, sealed, busy or failing.
+	ReasonOpenBaoUnavailable = "OpenBaoUnavailable"
+	// ReasonProvisioning (Unknown): the namespace has no role in OpenBao yet.
+	ReasonProvisioning = "Provisioning"
+	// ReasonNoTenant (False, Stalled): the SecretSync is in no tenant's namespace.
+	ReasonNoTenant = "NoTenant"
+	// ReasonMountNotAllowed (False, Stalled): the profile does not list the mount that
+	// the Tenant names.
+	ReasonMountNotAllowed = "MountNotAllowed"
+	// ReasonPathTaken (False, Stalled): the tenant's path in OpenBao belongs to
+	// another tenant, or to an earlier one of the same name.
+	ReasonPathTaken = "PathTaken"
+	// ReasonAccessDenied (False): OpenBao refuses the namespace.
+	ReasonAccessDenied = "AccessDenied"
+	// ReasonSecretNotFound (False): OpenBao has nothing at the path.
+	ReasonSecretNotFound = "SecretNotFound"
+	// ReasonVersionGone (False): the version was deleted or destroyed in OpenBao.
+	ReasonVersionGone = "VersionGone"
+	// ReasonKeyNotFound (False): OpenBao's secret lacks a key.
+	ReasonKeyNotFound = "KeyNotFound"
+	// ReasonInvalidSecret (False): what was read makes no Secret: a key that cannot
+	// be one, a value that its type does not take, or too much.
+	ReasonInvalidSecret = "InvalidSecret"
+	// ReasonSecretTaken (False, Stalled): there is a Secret of that name which this
+	// SecretSync did not make.
+	ReasonSecretTaken = "SecretTaken"
+	// ReasonGenerateNotAllowed (False, Stalled): the profile does not permit
+	// generate.
+	ReasonGenerateNotAllowed = "GenerateNotAllowed"
 )
 
 // Reasons of Tenant.

@@ -23,6 +23,7 @@ func addKnownTypes(s *runtime.Scheme) error {
 		&TenantException{}, &TenantExceptionList{},
 		&TenantSource{}, &TenantSourceList{},
 		&WorkloadCluster{}, &WorkloadClusterList{},
+		&SecretSync{}, &SecretSyncList{},
 	)
 	metav1.AddToGroupVersion(s, GroupVersion)
 	return nil

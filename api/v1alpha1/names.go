@@ -8,6 +8,7 @@ const (
 	KindTenantException  = "TenantException"
 	KindTenantSource     = "TenantSource"
 	KindWorkloadCluster  = "WorkloadCluster"
+	KindSecretSync       = "SecretSync" // in application repositories
 )
 
 // Labels that Aether sets. Admission policies keep everyone but its controllers
@@ -39,6 +40,13 @@ const (
 
 	// ManagedBy is the value of LabelManagedBy.
 	ManagedBy = "namespace-operator"
+
+	// ManagedBySecretSync is the value of LabelManagedBy on Secrets that a SecretSync
+	// made: the account SecretSyncAccount of the namespace alone writes them.
+	ManagedBySecretSync = "secret-sync"
+
+	// LabelSecretSync names the SecretSync that made a Secret.
+	LabelSecretSync = LabelPrefix + "secret-sync"
 )
 
 // Annotations that Aether sets.
@@ -100,6 +108,14 @@ const (
 	// AnnotationRegistries until then.
 	AnnotationExceptions = LabelPrefix + "exceptions"
 
+	// AnnotationVersion on a synced Secret is the version in OpenBao that it holds;
+	// on the Pods of a workload, below its name, what they were restarted for.
+	AnnotationVersion = LabelPrefix + "secret-version"
+
+	// AnnotationGeneration on a synced Secret is the generation of the SecretSync it
+	// was made for.
+	AnnotationGeneration = LabelPrefix + "secret-generation"
+
 	// AnnotationIncludeWhen on an object of a template leaves it out where its
 	// ${…} is false. It never reaches the cluster.
 	AnnotationIncludeWhen = LabelPrefix + "include-when"
@@ -109,6 +125,14 @@ const (
 	AnnotationForEach = LabelPrefix + "for-each"
 )
 
+// SecretSyncAccount is the service account of a namespace that logs in to OpenBao and
+// writes the namespace's synced Secrets. The namespace operator acts as it, and has
+// no right to Secrets of its own.
+const SecretSyncAccount = "aether-secret-sync"
+
+// FinalizerSecretSync is on a SecretSync whose Secret is to be left to the team.
+const FinalizerSecretSync = LabelPrefix + "retain-secret"
+
 // FinalizerNamespace is on every TenantNamespace, so that what becomes of its
 // Namespace is decided before it is gone.
 const FinalizerNamespace = LabelPrefix + "namespace"
@@ -117,6 +141,7 @@ const FinalizerNamespace = LabelPrefix + "namespace"
 const (
 	FieldOwnerSource    = "aether-source"
 	FieldOwnerNamespace = "aether-namespace"
+	FieldOwnerSecret    = "aether-secret-sync"
 )
 
 // SystemNamespace is where Aether's own processes and TenantSources live.

@@ -91,12 +91,71 @@ type NamespaceProfileSpec struct {
 	// +kubebuilder:validation:MaxItems=64
 	Exceptions []ProfileException `json:"exceptions,omitempty"`
 
+	// OpenBao is where the profile's namespaces have their secrets, as far as it is
+	// not what the operator was started with.
+	//
+	// +optional
+	OpenBao *ProfileOpenBao `json:"openBao,omitempty"`
+
 	// Overridable lists the fields of spec.overrides that a namespace may set.
 	//
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=3
 	Overridable []Overridable `json:"overridable,omitempty"`
+}
+
+// ProfileOpenBao is an OpenBao, and what of it is open to tenants.
+type ProfileOpenBao struct {
+	// Address, such as https://openbao.example.com:8200. Default: the operator's
+	// --openbao-address.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxLength=512
+	// +kubebuilder:validation:XValidation:rule="self == '' || self.matches('^https://[^@/?# ]+/?$')",message="write https://host or https://host:port; secrets do not travel in the clear"
+	Address string `json:"address,omitempty"`
+
+	// CABundle is the certificates, in PEM, that the server's is checked against.
+	// Default: the operator's --openbao-ca-file where the address is the operator's
+	// too, and else the system's.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxLength=65536
+	CABundle string `json:"caBundle,omitempty"`
+
+	// Namespace of OpenBao. Default: the operator's --openbao-namespace.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxLength=256
+	// +kubebuilder:validation:XValidation:rule="self == '' || self.matches('^[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$')",message="write the namespace without a leading or trailing '/', such as platform/prod"
+	Namespace string `json:"namespace,omitempty"`
+
+	// AuthMount is where Kubernetes authentication is mounted for this cluster.
+	// Default: kubernetes.
+	//
+	// +optional
+	// +kubebuilder:default=kubernetes
+	// +kubebuilder:validation:MaxLength=128
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$')",message="write the mount as `bao auth list` shows it, without a leading or trailing '/', such as kubernetes"
+	AuthMount string `json:"authMount,omitempty"`
+
+	// Mounts of KV v2 engines that a Tenant may name in spec.secrets.mount. Default:
+	// secret.
+	//
+	// +optional
+	// +listType=set
+	// +kubebuilder:default={secret}
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=128
+	Mounts []string `json:"mounts,omitempty"`
+
+	// Generate lets namespaces have secrets made in OpenBao (spec.secrets[].generate).
+	// Default: false.
+	//
+	// +optional
+	Generate bool `json:"generate,omitempty"`
 }
 
 // ProfileException is an exception for one tenant's namespaces of the profile.

@@ -205,11 +205,13 @@ type Peer struct {
 
 // TenantSecrets is a place in OpenBao.
 type TenantSecrets struct {
-	// Mount of the KV v2 engine. Default: secret.
+	// Mount of the KV v2 engine: one that the profiles of the tenant's namespaces
+	// list. Default: secret.
 	//
 	// +optional
 	// +kubebuilder:default=secret
 	// +kubebuilder:validation:MaxLength=128
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$')",message="write the mount as `bao secrets list` shows it, without a leading or trailing '/', such as secret"
 	Mount string `json:"mount,omitempty"`
 
 	// Path below the mount that the tenant's secrets are under. Default: the
@@ -217,7 +219,7 @@ type TenantSecrets struct {
 	//
 	// +optional
 	// +kubebuilder:validation:MaxLength=256
-	// +kubebuilder:validation:XValidation:rule="!self.startsWith('/') && !self.endsWith('/') && !self.contains('..') && !self.contains('*') && !self.contains('+')",message="write a plain path such as teams/acme: no leading or trailing '/', no '..', '*' or '+'"
+	// +kubebuilder:validation:XValidation:rule="self == '' || self.matches('^[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$')",message="write a plain path such as teams/acme: letters, digits, '.', '_' and '-' between single '/', and no part that begins with '.'"
 	Path string `json:"path,omitempty"`
 }
 

@@ -122,24 +122,7 @@ type NamespaceSecret struct {
 	// +kubebuilder:validation:MaxLength=253
 	Name string `json:"name"`
 
-	// Path below the tenant's path in OpenBao.
-	//
-	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=256
-	// +kubebuilder:validation:XValidation:rule="!self.startsWith('/') && !self.endsWith('/') && !self.contains('..') && !self.contains('*') && !self.contains('+')",message="write a plain path below the tenant's, such as payments/db: no leading or trailing '/', no '..', '*' or '+'"
-	Path string `json:"path"`
-
-	// Keys maps keys of the Secret to keys in OpenBao. Empty: all keys as they are.
-	//
-	// +optional
-	// +kubebuilder:validation:MaxProperties=64
-	Keys map[string]string `json:"keys,omitempty"`
-
-	// RefreshInterval is how often OpenBao is asked. A Go duration; default 5m.
-	//
-	// +optional
-	// +kubebuilder:default="5m"
-	RefreshInterval *metav1.Duration `json:"refreshInterval,omitempty"`
+	SecretSource `json:",inline"`
 }
 
 // GitOps is a repository that Flux applies into one namespace.
@@ -210,7 +193,7 @@ type TenantNamespaceStatus struct {
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
-	// Conditions: Ready, Reconciling, Stalled, Isolated.
+	// Conditions: Ready, Reconciling, Stalled, Isolated, SecretsSynced.
 	//
 	// +optional
 	// +listType=map

@@ -74,6 +74,19 @@ spec:
   interval: 10m
   prune: {enabled: true, max: 10%}
 `,
+	"SecretSync": `
+apiVersion: aetherplatform.cloud/v1alpha1
+kind: SecretSync
+metadata: {name: db, namespace: default}
+spec:
+  path: payments/db
+  keys: {PASSWORD: password}
+  template: {DSN: "postgres://${data.username}:${data.password}@${data.host}/app"}
+  labels: {example.com/team: payments}
+  refreshInterval: 1m
+  rollout: [{kind: Deployment, name: web}]
+  generate: {password: {password: {length: 24}}, key: {privateKey: {algorithm: Ed25519}}}
+`,
 	"WorkloadCluster": `
 apiVersion: aetherplatform.cloud/v1alpha1
 kind: WorkloadCluster
@@ -106,7 +119,8 @@ func TestSchemaRefusesAndSaysWhatToWrite(t *testing.T) {
 		{"Tenant", "spec.owners.0.namespace", "acme-web", "namespace is required for kind ServiceAccount and must be left out for User and Group"},
 		{"Tenant", "spec.owners.0.role", "Owner!", "must be admin, editor, viewer, or the name of a role of the profile: lower-case letters, digits and '-'"},
 		{"Tenant", "spec.hostnames.0", "Acme.example.com.", "write host names in lower case without a trailing dot, such as app.example.com or *.example.com (internationalised names in their xn-- form)"},
-		{"Tenant", "spec.secrets.path", "acme/../globex", "write a plain path such as teams/acme: no leading or trailing '/', no '..', '*' or '+'"},
+		{"Tenant", "spec.secrets.path", "acme/../globex", "write a plain path such as teams/acme: letters, digits, '.', '_' and '-' between single '/', and no part that begins with '.'"},
+		{"Tenant", "spec.secrets.mount", "secret/", "write the mount as `bao secrets list` shows it, without a leading or trailing '/', such as secret"},
 		{"Tenant", "spec.deletion.policy", "Purge", `Unsupported value: "Purge": supported values: "Retain", "Delete"`},
 
 		{"TenantNamespace", "metadata.name", "kube-system", "metadata.name: this name is reserved for the system; begin it with the tenant's prefix, such as acme-web"},
@@ -124,7 +138,22 @@ func TestSchemaRefusesAndSaysWhatToWrite(t *testing.T) {
 		{"TenantNamespace", "spec.network.egress.0.to.0.fqdn", "db.globex-billing.svc.cluster.local", "names inside the cluster are not opened by FQDN; name the namespace instead"},
 		{"TenantNamespace", "spec.network.egress.0.to.0.cidr", "203.0.113.0/24", "name exactly one of namespace, cidr, fqdn"},
 		{"TenantNamespace", "spec.network.egress.0.ports.0.endPort", 7999, "endPort must not be below port"},
-		{"TenantNamespace", "spec.secrets.0.path", "../globex/db", "write a plain path below the tenant's, such as payments/db: no leading or trailing '/', no '..', '*' or '+'"},
+		{"TenantNamespace", "spec.secrets.0.path", "../globex/db", "write a plain path below the tenant's, such as payments/db: letters, digits, '.', '_' and '-' between single '/', and no part that begins with '.'"},
+		{"TenantNamespace", "spec.secrets.0.path", "payments/../../globex", "write a plain path below the tenant's, such as payments/db: letters, digits, '.', '_' and '-' between single '/', and no part that begins with '.'"},
+		{"TenantNamespace", "spec.secrets.0.path", "%2e%2e/globex", "write a plain path below the tenant's, such as payments/db: letters, digits, '.', '_' and '-' between single '/', and no part that begins with '.'"},
+		{"TenantNamespace", "spec.secrets.0.path", "/globex/db", "write a plain path below the tenant's, such as payments/db: letters, digits, '.', '_' and '-' between single '/', and no part that begins with '.'"},
+		{"TenantNamespace", "spec.secrets.0.path", "", "should be at least 1 chars long"},
+		{"TenantNamespace", "spec.secrets.0.path", "payments//db", "write a plain path below the tenant's, such as payments/db: letters, digits, '.', '_' and '-' between single '/', and no part that begins with '.'"},
+		{"TenantNamespace", "spec.secrets.0.path", "payments/*", "write a plain path below the tenant's, such as payments/db: letters, digits, '.', '_' and '-' between single '/', and no part that begins with '.'"},
+		{"TenantNamespace", "spec.secrets.0.path", "payments/+", "write a plain path below the tenant's, such as payments/db: letters, digits, '.', '_' and '-' between single '/', and no part that begins with '.'"},
+		{"TenantNamespace", "spec.secrets.0.path", "payments/", "write a plain path below the tenant's, such as payments/db: letters, digits, '.', '_' and '-' between single '/', and no part that begins with '.'"},
+		{"TenantNamespace", "spec.secrets.0.path", "раyments/db", "write a plain path below the tenant's, such as payments/db: letters, digits, '.', '_' and '-' between single '/', and no part that begins with '.'"},
+		{"TenantNamespace", "spec.secrets.0.path", "payments/db?version=1", "write a plain path below the tenant's, such as payments/db: letters, digits, '.', '_' and '-' between single '/', and no part that begins with '.'"},
+		{"TenantNamespace", "spec.secrets.0.path", "payments db", "write a plain path below the tenant's, such as payments/db: letters, digits, '.', '_' and '-' between single '/', and no part that begins with '.'"},
+		{"TenantNamespace", "spec.secrets.0.path", "data/payments/db", "write the path as `bao kv get` takes it, such as payments/db, without the data/ or metadata/ of OpenBao's API"},
+		{"TenantNamespace", "spec.secrets.0.path", "metadata/payments", "write the path as `bao kv get` takes it, such as payments/db, without the data/ or metadata/ of OpenBao's API"},
+		{"TenantNamespace", "spec.secrets.0.path", "subkeys/payments", "write the path as `bao kv get` takes it, such as payments/db, without the data/ or metadata/ of OpenBao's API"},
+		{"TenantNamespace", "spec.secrets.0.path", "destroy", "write the path as `bao kv get` takes it, such as payments/db, without the data/ or metadata/ of OpenBao's API"},
 		{"TenantNamespace", "spec.gitops.url", "https://user:token@git.example.com/x.git", "write https://host/path or ssh://git@host/path; credentials belong in the Secret that secretName names"},
 		{"TenantNamespace", "spec.gitops.path", "../other", "write a path inside the repository, such as ./deploy"},
 
@@ -135,11 +164,24 @@ func TestSchemaRefusesAndSaysWhatToWrite(t *testing.T) {
 		{"NamespaceProfile", "spec.podSecurity", "lax", `Unsupported value: "lax": supported values: "privileged", "baseline", "restricted"`},
 		{"NamespaceProfile", "spec.overridable.0", "roles", `Unsupported value: "roles": supported values: "quota", "limits", "podSecurity"`},
 
+		{"NamespaceProfile", "spec.openBao", map[string]any{"address": "http://openbao.example.com"}, "write https://host or https://host:port; secrets do not travel in the clear"},
+		{"NamespaceProfile", "spec.openBao", map[string]any{"authMount": "/kubernetes"}, "write the mount as `bao auth list` shows it, without a leading or trailing '/', such as kubernetes"},
+
 		{"TenantSource", "spec.path", "/tenants", "write a path inside the source, such as ./tenants"},
 		{"TenantSource", "spec.interval", "5s", "write a duration of at least 1m"},
 		{"TenantSource", "spec.prune.max", "110%", "write a count such as 5, or a percentage such as 10%"},
 		{"TenantSource", "spec.prune.max", -1, "write a count such as 5, or a percentage such as 10%"},
 		{"TenantSource", "spec.sourceRef.kind", "HelmRepository", `Unsupported value: "HelmRepository": supported values: "GitRepository", "OCIRepository", "Bucket"`},
+
+		{"SecretSync", "spec.type", "kubernetes.io/service-account-token", "the cluster itself writes tokens of service accounts and nodes"},
+		{"SecretSync", "spec.keys", map[string]any{"DSN": "dsn"}, "a key of the Secret is in keys or in template, not in both"},
+		{"SecretSync", "spec.version", 3, "what is generated has no version yet; leave version out"},
+		{"SecretSync", "spec.version", 0, "should be greater than or equal to 1"},
+		{"SecretSync", "spec.refreshInterval", "1s", "write a duration of at least 10s"},
+		{"SecretSync", "spec.onDelete", "orphan", `Unsupported value: "orphan": supported values: "delete", "retain"`},
+		{"SecretSync", "spec.labels", map[string]any{"aetherplatform.cloud/managed-by": "me"}, "labels of kubernetes.io, k8s.io, cilium.io, fluxcd.io and aetherplatform.cloud are set by the platform"},
+		{"SecretSync", "spec.rollout.0.kind", "Job", `Unsupported value: "Job": supported values: "Deployment", "StatefulSet", "DaemonSet"`},
+		{"SecretSync", "spec.generate.key", map[string]any{}, "write password: {} or privateKey: {}, one of them"},
 
 		{"WorkloadCluster", "spec.version", "1.36", "write a full version such as v1.36.3"},
 		{"WorkloadCluster", "spec.controlPlane.etcd.replicas", 2, `Unsupported value: 2: supported values: "1", "3"`},

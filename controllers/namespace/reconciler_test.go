@@ -604,7 +604,7 @@ func TestSpecsThatMayNotBeAreRefused(t *testing.T) {
 
 func TestSecretsThatNothingServesAreToldOf(t *testing.T) {
 	w := newWorld(t, profile("default"), tenant("secrets"), tenantNamespace("secrets-web", func(tn *v1alpha1.TenantNamespace) {
-		tn.Spec.Secrets = []v1alpha1.NamespaceSecret{{Name: "db", Path: "db"}}
+		tn.Spec.Secrets = []v1alpha1.NamespaceSecret{{Name: "db", SecretSource: v1alpha1.SecretSource{Path: "db"}}}
 	}))
 	w.says("secrets-web", v1alpha1.ReasonSecretsNotServed,
 		`spec.secrets: profile "default" has no component that syncs secrets; use another profile, or take spec.secrets out`)

@@ -69,7 +69,7 @@ func (t *Template) samples() []Inputs {
 			{Namespace: "sample-plain"}, {CIDR: "203.0.113.0/24"}, {FQDN: "sample.example.com"},
 		}}},
 	}
-	full.Spec.Secrets = []v1alpha1.NamespaceSecret{{Name: "sample", Path: "sample"}}
+	full.Spec.Secrets = []v1alpha1.NamespaceSecret{{Name: "sample", SecretSource: v1alpha1.SecretSource{Path: "sample"}}}
 	full.Spec.GitOps = &v1alpha1.GitOps{URL: "https://git.example.com/sample.git", SecretName: "sample"}
 	return []Inputs{{Tenant: tenant, Namespace: plain}, {Tenant: tenant, Namespace: full}}
 }
