@@ -58,6 +58,8 @@ func checkKind(apiVersion, kind string) error {
 		return nil
 	case kind == "List" || strings.HasSuffix(kind, "List"):
 		return errors.New("kind: lists cannot be used; write the objects one by one")
+	case group == v1alpha1.GroupVersion.Group && kind == v1alpha1.KindSecretSync:
+		return nil
 	case group == v1alpha1.GroupVersion.Group:
 		return fmt.Errorf("kind: %s is what Aether reads, not what it makes", kind)
 	}

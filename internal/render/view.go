@@ -52,6 +52,7 @@ var (
 		{Name: "path", Type: cel.StringType, Doc: "below tenant.secrets.path"},
 		{Name: "keys", Type: textMap, Doc: "keys of the Secret to keys in OpenBao; may be empty"},
 		{Name: "refreshInterval", Type: cel.StringType, Doc: "a Go duration"},
+		{Name: "sync", Type: cel.MapType(cel.StringType, cel.DynType), Doc: "all of it, as the spec of a SecretSync"},
 	}}
 	gitopsType = expr.Object{Name: "GitOps", Fields: []expr.Field{
 		{Name: "url", Type: cel.StringType, Doc: "of the repository"},
@@ -97,6 +98,7 @@ var (
 		{Name: "labels", Type: textMap, Doc: "for every Namespace of the profile"},
 		{Name: "annotations", Type: textMap, Doc: "for every Namespace of the profile"},
 		{Name: "ingressController", Type: ingressControllerType.Type(), Doc: "where it runs"},
+		{Name: "openBao", Type: cel.BoolType, Doc: "the profile says something of OpenBao, so teams may make SecretSyncs of their own"},
 	}}
 	sizeType = expr.Object{Name: "size", Fields: []expr.Field{
 		{Name: "name", Type: cel.StringType, Doc: "the size's name"},
@@ -142,6 +144,7 @@ func viewProfile(p *v1alpha1.NamespaceProfile) (*profileView, error) {
 				"namespace": cmp.Or(p.Spec.IngressController.Namespace, "ingress-nginx"),
 				"podLabels": mapTree(p.Spec.IngressController.PodLabels),
 			},
+			"openBao": p.Spec.OpenBao != nil,
 		},
 		sizes: map[string]map[string]any{},
 		roles: map[string][]any{},
@@ -267,6 +270,10 @@ func (t *Template) viewNamespace(in Inputs) (map[string]any, error) {
 	for k, v := range t.guardrails(in) {
 		annotations[k] = v
 	}
+	secrets, err := viewSecrets(n.Spec.Secrets)
+	if err != nil {
+		return nil, err
+	}
 	level := podSecurity(t.profile)
 	if n.Spec.Overrides != nil {
 		level = cmp.Or(n.Spec.Overrides.PodSecurity, level)
@@ -280,22 +287,28 @@ func (t *Template) viewNamespace(in Inputs) (map[string]any, error) {
 		"access":      access,
 		"roles":       roles,
 		"network":     map[string]any{"ingress": rules.Ingress, "egress": rules.Egress},
-		"secrets":     viewSecrets(n.Spec.Secrets),
+		"secrets":     secrets,
 		"gitops":      viewGitOps(n.Spec.GitOps),
 	}, nil
 }
 
-func viewSecrets(secrets []v1alpha1.NamespaceSecret) []any {
+func viewSecrets(secrets []v1alpha1.NamespaceSecret) ([]any, error) {
 	out := make([]any, len(secrets))
-	for i, s := range secrets {
+	for i := range secrets {
+		s := &secrets[i]
+		sync, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&s.SecretSource)
+		if err != nil {
+			return nil, fmt.Errorf("spec.secrets[%d]: %w", i, err)
+		}
 		out[i] = map[string]any{
 			"name":            s.Name,
 			"path":            s.Path,
 			"keys":            mapTree(s.Keys),
 			"refreshInterval": duration(s.RefreshInterval),
+			"sync":            sync,
 		}
 	}
-	return out
+	return out, nil
 }
 
 // viewGitOps is nil, and not a map that is nil, where there is no GitOps.
