@@ -49,6 +49,7 @@ func NewEnv(objects []Object, variables []Field) (*Env, error) {
 		ext.Strings(),
 		ext.Lists(),
 		ext.Sets(),
+		ext.Encoders(),
 	}
 	for _, v := range variables {
 		options = append(options, cel.Variable(escape(v.Name), v.Type))
@@ -149,6 +150,17 @@ func (e *Env) explain(issues *cel.Issues) string {
 // Reads reports whether the expression names a field: Reads("namespace.secrets").
 func (x *Expression) Reads(field string) bool { return slices.Contains(x.reads, field) }
 
+// Fields are those of a variable that the expression names: Fields("data") are its keys.
+func (x *Expression) Fields(variable string) []string {
+	var fields []string
+	for _, read := range x.reads {
+		if field, ok := strings.CutPrefix(read, variable+"."); ok && !slices.Contains(fields, field) {
+			fields = append(fields, field)
+		}
+	}
+	return fields
+}
+
 // Eval evaluates the expression. The result shares what it can with the values:
 // it must not be changed. It is nil where the expression is null.
 func (x *Expression) Eval(values Values) (any, error) {
@@ -160,6 +172,31 @@ func (x *Expression) Eval(values Values) (any, error) {
 		return nil, err
 	}
 	return tree(out)
+}
+
+// EvalText evaluates an expression of a type that IsText, as bytes.
+func (x *Expression) EvalText(values Values) ([]byte, error) {
+	if x.path == nil {
+		out, _, err := x.program.Eval(escapedValues{values})
+		if err != nil {
+			return nil, err
+		}
+		if b, ok := out.(types.Bytes); ok {
+			return []byte(b), nil
+		}
+		v, err := tree(out)
+		if err != nil {
+			return nil, err
+		}
+		s, err := Text(v)
+		return []byte(s), err
+	}
+	v, err := x.lookUp(values)
+	if err != nil {
+		return nil, err
+	}
+	s, err := Text(v)
+	return []byte(s), err
 }
 
 func (x *Expression) lookUp(values Values) (any, error) {
@@ -279,6 +316,9 @@ func IsScalar(t *cel.Type) bool {
 	}
 	return false
 }
+
+// IsText reports whether values of a type can be bytes: scalars, and bytes themselves.
+func IsText(t *cel.Type) bool { return IsScalar(t) || t.Kind() == types.BytesKind }
 
 // Text is a scalar as part of a longer string.
 func Text(v any) (string, error) {
