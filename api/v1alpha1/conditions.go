@@ -21,8 +21,9 @@ const (
 	ConditionIsolated = "Isolated"
 
 	// ConditionSecretsSynced on a TenantNamespace with spec.secrets is True when
-	// each of them holds what OpenBao has. Ready waits for it once; later it is False
-	// alone while a Secret keeps what it held, since what runs runs on.
+	// each of them holds what OpenBao has. Ready does not depend on it: the namespace
+	// is there and closed, and what runs in it runs on, whether OpenBao is there or
+	// not.
 	ConditionSecretsSynced = "SecretsSynced"
 )
 
@@ -76,8 +77,9 @@ const (
 	// ReasonSecretsNotServed (False, Stalled): spec.secrets is set, and the profile
 	// has no component that syncs them.
 	ReasonSecretsNotServed = "SecretsNotServed"
-	// ReasonWaitingForSecrets (Unknown): not each of spec.secrets has been synced.
-	ReasonWaitingForSecrets = "WaitingForSecrets"
+	// ReasonSecretsNotSynced (False, of SecretsSynced): some of spec.secrets hold
+	// nothing yet, or what OpenBao had before.
+	ReasonSecretsNotSynced = "SecretsNotSynced"
 )
 
 // Reasons of SecretSync. Whatever the reason, a Secret that was synced once keeps

@@ -108,13 +108,12 @@ const (
 	// AnnotationRegistries until then.
 	AnnotationExceptions = LabelPrefix + "exceptions"
 
-	// AnnotationVersion on a synced Secret is the version in OpenBao that it holds;
-	// on the Pods of a workload, below its name, what they were restarted for.
+	// AnnotationVersion on a synced Secret is the version in OpenBao that it holds.
 	AnnotationVersion = LabelPrefix + "secret-version"
 
-	// AnnotationGeneration on a synced Secret is the generation of the SecretSync it
-	// was made for.
-	AnnotationGeneration = LabelPrefix + "secret-generation"
+	// AnnotationRollout on a synced Secret is there from when it changes until the
+	// workloads that go with it have been told to restart.
+	AnnotationRollout = LabelPrefix + "secret-rollout"
 
 	// AnnotationIncludeWhen on an object of a template leaves it out where its
 	// ${…} is false. It never reaches the cluster.

@@ -241,10 +241,11 @@ type SecretSyncStatus struct {
 	// +optional
 	SyncedTime *metav1.Time `json:"syncedTime,omitempty"`
 
-	// SyncedGeneration is the generation that the Secret was made for.
+	// LastHandledReconcileAt is the value of the annotation
+	// reconcile.fluxcd.io/requestedAt that was acted on last: it asks OpenBao at once.
 	//
 	// +optional
-	SyncedGeneration int64 `json:"syncedGeneration,omitempty"`
+	LastHandledReconcileAt string `json:"lastHandledReconcileAt,omitempty"`
 }
 
 // GetConditions implements fluxcd/pkg/runtime/conditions.Getter.
