@@ -18,6 +18,7 @@ import (
 	"github.com/aetherplatform/aether/api/v1alpha1"
 	"github.com/aetherplatform/aether/internal/bases"
 	"github.com/aetherplatform/aether/internal/render"
+	"github.com/aetherplatform/aether/internal/status"
 )
 
 // Templates are the profiles, compiled. Each is compiled once a generation and
@@ -167,10 +168,10 @@ func (r *ProfileReconciler) report(ctx context.Context, p *v1alpha1.NamespacePro
 	if compiled.Err != nil && compiled.Template != nil {
 		ready.Message += "; what was compiled from " + compiled.BaseRevision + " stays in use"
 	}
-	setConditions(&p.Status.Conditions, p.Generation, metav1.NewTime(r.now()), ready, working, stuck)
+	status.SetConditions(&p.Status.Conditions, p.Generation, metav1.NewTime(r.now()), ready, working, stuck)
 
 	if !equality.Semantic.DeepEqual(before.Status, p.Status) {
-		if _, err := writeStatus(ctx, r.Client, p, &p.Status); err != nil {
+		if _, err := status.Write(ctx, r.Client, p, &p.Status, v1alpha1.FieldOwnerNamespace); err != nil {
 			return ctrl.Result{}, err
 		}
 	}

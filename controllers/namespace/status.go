@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -17,12 +16,11 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/aetherplatform/aether/api/v1alpha1"
+	"github.com/aetherplatform/aether/internal/status"
 )
 
 // errElsewhere: the namespace is not placed in this cluster and never was. It is
@@ -132,60 +130,31 @@ func result(s *scope, outcome error) (ctrl.Result, error) {
 
 // write sets the status to an outcome, when it is another.
 func (r *Reconciler) write(ctx context.Context, s *scope, outcome error) error {
-	status := &s.tn.Status
-	status.ObservedGeneration = s.tn.Generation
-	status.Inventory = s.inventory.entries
+	observed := &s.tn.Status
+	observed.ObservedGeneration = s.tn.Generation
+	observed.Inventory = s.inventory.entries
 	if s.namespace != nil {
-		status.Digest = s.digest()
+		observed.Digest = s.digest()
 	}
 	r.conclude(s, outcome)
 
-	if equality.Semantic.DeepEqual(s.written, *status) {
+	if equality.Semantic.DeepEqual(s.written, *observed) {
 		s.memory.applied = nil
 		return nil
 	}
-	version, err := writeStatus(ctx, r.Client, s.tn, status)
+	version, err := status.Write(ctx, r.Client, s.tn, &s.tn.Status, v1alpha1.FieldOwnerNamespace)
 	if err != nil {
 		return err
 	}
-	s.written = *status.DeepCopy()
+	s.written = *observed.DeepCopy()
 	s.memory.version = version
 	s.memory.applied = nil
 	return nil
 }
 
-// writeStatus replaces the whole status of the very object that was read, and
-// returns the version that the object has since; "" when it is gone. It is a JSON
-// patch, which costs an API server less than a server-side apply, and nobody else
-// has a part in the status.
-func writeStatus(ctx context.Context, c client.Client, o client.Object, status any) (string, error) {
-	body, err := json.Marshal([]map[string]any{
-		{"op": "test", "path": "/metadata/uid", "value": o.GetUID()},
-		{"op": "add", "path": "/status", "value": status},
-	})
-	if err != nil {
-		return "", fmt.Errorf("cannot write status: %w", err)
-	}
-	answer := &metav1.PartialObjectMetadata{}
-	gvk, err := c.GroupVersionKindFor(o)
-	if err != nil {
-		return "", fmt.Errorf("cannot write status: %w", err)
-	}
-	answer.SetGroupVersionKind(gvk)
-	answer.SetName(o.GetName())
-	err = c.Status().Patch(ctx, answer, client.RawPatch(types.JSONPatchType, body), client.FieldOwner(v1alpha1.FieldOwnerNamespace))
-	if apierrors.IsNotFound(err) {
-		return "", nil
-	}
-	if err != nil {
-		return "", fmt.Errorf("cannot write status: %w", err)
-	}
-	return answer.GetResourceVersion(), nil
-}
-
 // conclude derives Ready, Reconciling, Stalled and Isolated.
 func (r *Reconciler) conclude(s *scope, outcome error) {
-	ready := metav1.Condition{Type: v1alpha1.ConditionReady}
+	var ready metav1.Condition
 	stuck, working := false, true
 	var c *condition
 	var k *kept
@@ -209,7 +178,7 @@ func (r *Reconciler) conclude(s *scope, outcome error) {
 	}
 
 	conditions, generation, now := &s.tn.Status.Conditions, s.tn.Generation, metav1.NewTime(r.now())
-	setConditions(conditions, generation, now, ready, working, stuck)
+	status.SetConditions(conditions, generation, now, ready, working, stuck)
 	if s.isolated != nil {
 		isolated := metav1.Condition{
 			Type: v1alpha1.ConditionIsolated, Status: metav1.ConditionFalse, Reason: s.isolated.reason, Message: s.isolated.message,
@@ -219,27 +188,6 @@ func (r *Reconciler) conclude(s *scope, outcome error) {
 			isolated.Status = metav1.ConditionTrue
 		}
 		meta.SetStatusCondition(conditions, isolated)
-	}
-}
-
-// setConditions sets Ready, and Reconciling and Stalled, which say the same, where
-// it is so.
-func setConditions(conditions *[]metav1.Condition, generation int64, now metav1.Time, ready metav1.Condition, working, stuck bool) {
-	ready.ObservedGeneration, ready.LastTransitionTime = generation, now
-	meta.SetStatusCondition(conditions, ready)
-
-	also := ready
-	also.Status = metav1.ConditionTrue
-	for _, c := range []struct {
-		name string
-		is   bool
-	}{{v1alpha1.ConditionReconciling, working}, {v1alpha1.ConditionStalled, stuck}} {
-		if !c.is {
-			meta.RemoveStatusCondition(conditions, c.name)
-			continue
-		}
-		also.Type = c.name
-		meta.SetStatusCondition(conditions, also)
 	}
 }
 

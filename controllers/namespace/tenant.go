@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/aetherplatform/aether/api/v1alpha1"
+	"github.com/aetherplatform/aether/internal/status"
 	"github.com/aetherplatform/aether/internal/tenancy"
 )
 
@@ -76,7 +77,7 @@ func (r *TenantReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctr
 		return p
 	})
 	ready, working, stuck := verdict(t, counts, late, prefixHolder(t, tenants.Items))
-	setConditions(&t.Status.Conditions, t.Generation, metav1.NewTime(r.now()), ready, working, stuck)
+	status.SetConditions(&t.Status.Conditions, t.Generation, metav1.NewTime(r.now()), ready, working, stuck)
 	measureTenant(t.Name, counts)
 
 	if equality.Semantic.DeepEqual(before.Status, t.Status) {
@@ -85,7 +86,7 @@ func (r *TenantReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctr
 	if left := r.hurry(t.Name, working); left > 0 {
 		return ctrl.Result{RequeueAfter: left}, nil
 	}
-	_, err = writeStatus(ctx, r.Client, t, &t.Status)
+	_, err = status.Write(ctx, r.Client, t, &t.Status, v1alpha1.FieldOwnerNamespace)
 	return ctrl.Result{}, err
 }
 
