@@ -105,6 +105,9 @@ var tools = []tool{
 	{name: "kyverno-install", group: "platform", folder: "kyverno", module: kyverno, make: copyFiles, copies: []copied{
 		{"kyverno", kyverno, "config/install-latest-testing.yaml", "."},
 	}},
+	// A main of our own around a core that is published as a module: see there.
+	{name: "openbao", group: "platform", folder: "openbao", module: "github.com/hashicorp/vault",
+		takes: "about 1 min on two cores", make: goBuild(".", nil)},
 	{name: "controller-gen", group: "generate", folder: "controller-gen", module: "sigs.k8s.io/controller-tools",
 		make: goBuild("sigs.k8s.io/controller-tools/cmd/controller-gen", nil)},
 	{name: "crd-ref-docs", group: "generate", folder: "crd-ref-docs", module: "github.com/elastic/crd-ref-docs",
@@ -272,11 +275,39 @@ func (t tool) state() (version, stamp string, err error) {
 			}
 			h.Write(data)
 		}
+		sources, err := ownSources(folder)
+		if err != nil {
+			return "", "", err
+		}
+		for _, source := range sources {
+			data, err := os.ReadFile(source)
+			if err != nil {
+				return "", "", err
+			}
+			fmt.Fprintln(h, filepath.ToSlash(source), len(data))
+			h.Write(data)
+		}
 	}
 	if version, err = versionIn(t.folder, t.module); err != nil {
 		return "", "", err
 	}
 	return version, hex.EncodeToString(h.Sum(nil)), nil
+}
+
+// ownSources are the Go files of a tool's module that are in this repository: most
+// have none. The project's own module, whose versions some tools take, is no tool.
+func ownSources(folder string) ([]string, error) {
+	if folder == own {
+		return nil, nil
+	}
+	var sources []string
+	err := filepath.WalkDir(filepath.Join("test", "tools", folder), func(path string, entry fs.DirEntry, err error) error {
+		if err == nil && filepath.Ext(path) == ".go" {
+			sources = append(sources, path)
+		}
+		return err
+	})
+	return sources, err
 }
 
 // versionIn is the version of a module that the module in a folder requires.

@@ -66,3 +66,33 @@ func TestWhatAToolIsMadeOfDecidesWhetherItIsMadeAgain(t *testing.T) {
 		}
 	}
 }
+
+func TestAToolWithAMainOfOursIsMadeAgainWhenThatChanges(t *testing.T) {
+	t.Chdir(t.TempDir())
+	folder := filepath.Join("test", "tools", "ours", "stubs")
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	put := func(name, content string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join("test", "tools", "ours", name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put("go.mod", "require example.com/core v1.0.0\n")
+	put("go.sum", "")
+	seen := map[string]string{}
+	for _, file := range []string{"", "main.go", "stubs/stub.go"} {
+		if file != "" {
+			put(file, "package main\n")
+		}
+		_, stamp, err := tool{name: "ours", folder: "ours", module: "example.com/core"}.state()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if before, again := seen[stamp]; again {
+			t.Errorf("%q gives the same stamp as %q", file, before)
+		}
+		seen[stamp] = file
+	}
+}
