@@ -151,12 +151,11 @@ func (e *Env) StartControllerManager(t testing.TB) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(filepath.Join(Root(), "bin", "kube-controller-manager"),
+	cmd := Command("kube-controller-manager",
 		"--kubeconfig="+e.Kubeconfig(t, "system:kube-controller-manager", "system:masters"),
 		"--leader-elect=false", "--secure-port=0", "--concurrent-namespace-syncs=20",
 		"--controllers=*,-nodelifecycle,-node-ipam-controller,-service-lb-controller,-cloud-node-lifecycle-controller")
 	cmd.Stdout, cmd.Stderr = log, log
-	dieWithParent(cmd)
 	if err := cmd.Start(); err != nil {
 		t.Fatalf("cannot start kube-controller-manager: %v", err)
 	}
@@ -172,10 +171,9 @@ func (e *Env) Run(t testing.TB, program string, environment []string, args ...st
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(filepath.Join(Root(), "bin", program), args...)
+	cmd := Command(program, args...)
 	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir()}, environment...)
 	cmd.Stdout, cmd.Stderr = log, log
-	dieWithParent(cmd)
 	if err := cmd.Start(); err != nil {
 		t.Fatalf("cannot start %s: %v", program, err)
 	}
@@ -191,6 +189,13 @@ func (e *Env) Run(t testing.TB, program string, environment []string, args ...st
 		}
 	})
 	return kill
+}
+
+// Command is a program of bin/ that the kernel ends when the test is killed.
+func Command(program string, args ...string) *exec.Cmd {
+	cmd := exec.Command(filepath.Join(Root(), "bin", program), args...)
+	dieWithParent(cmd)
+	return cmd
 }
 
 // programTail is how much of a program's log is shown, in bytes.
