@@ -11,6 +11,8 @@ PORT_BASE ?= 17440
 NODES ?= 0
 # 1 runs Kyverno beside the API server, with the policies below policies/kyverno.
 KYVERNO ?= 0
+# 1 runs a server with OpenBao's API, with secrets for the example fleet.
+OPENBAO ?= 0
 TEST := $(GO) run ./test/tools/gotest
 
 help: ## List what can be made.
@@ -75,9 +77,10 @@ bench: tools build ## Measure, and print what docs/benchmarks.md quotes.
 bench-node: tools build node ## Measure how namespaces are born on two real nodes (root, Linux).
 	$(GO) test -tags node -run '^$$' -bench . -benchtime 1x -timeout 20m ./test/node
 
-up: tools build ## Start the platform and push the example fleet; NODES=1: on a real node, KYVERNO=1: with Kyverno.
+up: tools build ## Start the platform and push the example fleet; NODES=1: on a real node, KYVERNO=1: with Kyverno, OPENBAO=1: with secrets.
 	@[ $(NODES) = 0 ] || $(MAKE) node
-	@bin/aether local up --port-base $(PORT_BASE) --nodes $(NODES) --kyverno=$(if $(filter 1,$(KYVERNO)),true,false)
+	@bin/aether local up --port-base $(PORT_BASE) --nodes $(NODES) --kyverno=$(if $(filter 1,$(KYVERNO)),true,false) \
+		--openbao=$(if $(filter 1,$(OPENBAO)),true,false)
 
 down: ## Stop the platform and remove every trace of it.
 	@[ -x bin/aether ] || $(GO) build -o bin/ ./cmd/aether

@@ -83,6 +83,9 @@ func (p *Platform) identities(context.Context) error {
 			ca.issue(name, user.name, user.groups, now),
 			ca.writeKubeconfig(p.KubeconfigOf(name), p.apiURL(), name))
 	}
+	if p.OpenBao {
+		failed = errors.Join(failed, ca.issue("openbao", "openbao", nil, now))
+	}
 	failed = errors.Join(failed, p.nodeIdentities(ca))
 	if failed != nil {
 		return fmt.Errorf("cannot make certificates: %w", failed)

@@ -365,3 +365,30 @@ func TestSecretsAreOnNoCommandLine(t *testing.T) {
 		t.Errorf("the state holds the secret:\n%s", written)
 	}
 }
+
+// What the namespace operator is told names files and no secret.
+func TestTheOperatorIsToldWhereOpenBaoIs(t *testing.T) {
+	p := newPlatform(t)
+	want := []string{fmt.Sprintf("--openbao-address=https://127.0.0.1:%d", p.Ports.OpenBao), "--openbao-ca-file=" + p.file("pki/ca.crt")}
+	if diff := cmp.Diff(want, p.openBaoFlags()); diff != "" {
+		t.Errorf("its flags (-want +got):\n%s", diff)
+	}
+}
+
+func TestEveryPlatformHasSecretsOfItsOwn(t *testing.T) {
+	seen := map[any]string{}
+	for range 2 {
+		for path, data := range exampleSecrets() {
+			for _, key := range []string{"password", "key"} {
+				value, has := data[key]
+				if !has {
+					continue
+				}
+				if before, again := seen[value]; again || len(value.(string)) < 32 {
+					t.Errorf("%s of %s is as that of %s, or short", key, path, before)
+				}
+				seen[value] = path
+			}
+		}
+	}
+}

@@ -30,6 +30,7 @@ import (
 
 	"github.com/aetherplatform/aether/internal/kyverno"
 	"github.com/aetherplatform/aether/internal/local/machine"
+	"github.com/aetherplatform/aether/internal/openbao/server"
 )
 
 // Options of a Platform.
@@ -49,6 +50,8 @@ type Options struct {
 	Nodes int
 	// Kyverno runs Kyverno with the policies below policies/kyverno.
 	Kyverno bool
+	// OpenBao runs a server with OpenBao's API and the secrets of the example fleet.
+	OpenBao bool
 	// World has names that Pods on the nodes may look up, and for each the address and
 	// port at which something answers that is not part of the cluster: the rest of the
 	// world.
@@ -87,6 +90,7 @@ type state struct {
 	Fleet     string     `json:"fleet"`
 	Nodes     int        `json:"nodes,omitempty"`
 	Kyverno   bool       `json:"kyverno,omitempty"`
+	OpenBao   bool       `json:"openBao,omitempty"`
 	Opened    *Pull      `json:"opened,omitempty"`
 	Processes []*Process `json:"processes"`
 }
@@ -108,6 +112,9 @@ func Start(ctx context.Context, o Options) (*Platform, error) {
 	programs, folders := programs, folders
 	if o.Kyverno {
 		programs, folders = slices.Concat(programs, kyverno.Programs), slices.Concat(folders, kyverno.Folders)
+	}
+	if o.OpenBao {
+		programs = slices.Concat(programs, []string{server.Program})
 	}
 	return o.begin(ctx, programs, folders, (*Platform).start)
 }
@@ -179,6 +186,9 @@ func (p *Platform) start(ctx context.Context) error {
 	if err := p.kyverno(ctx); err != nil { // where it is asked for
 		return err
 	}
+	if err := p.openBao(ctx); err != nil { // as well
+		return err
+	}
 	if err := p.nodes(ctx); err != nil { // real ones, where any are asked for
 		return err
 	}
@@ -206,7 +216,7 @@ func Open(dir string) (*Platform, error) {
 	return &Platform{
 		Options: Options{
 			Dir: dir, Root: written.Root, Ports: written.Ports, Fleet: written.Fleet, Nodes: written.Nodes,
-			Kyverno:  written.Kyverno,
+			Kyverno: written.Kyverno, OpenBao: written.OpenBao,
 			Progress: io.Discard, Now: time.Now,
 		},
 		Processes: written.Processes, Opened: written.Opened,
@@ -367,7 +377,7 @@ func (p *Platform) started(process *Process) error {
 
 // save writes the state down, whole or not at all.
 func (p *Platform) save() error {
-	data, err := json.MarshalIndent(state{p.Root, p.Ports, p.Fleet, p.Nodes, p.Kyverno, p.Opened, p.Processes}, "", "  ")
+	data, err := json.MarshalIndent(state{p.Root, p.Ports, p.Fleet, p.Nodes, p.Kyverno, p.OpenBao, p.Opened, p.Processes}, "", "  ")
 	if err != nil {
 		return err
 	}

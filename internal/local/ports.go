@@ -25,6 +25,7 @@ type Ports struct {
 	OperatorMetrics   int `json:"operatorMetrics"`
 	Kyverno           int `json:"kyverno"`
 	KyvernoMetrics    int `json:"kyvernoMetrics"`
+	OpenBao           int `json:"openBao"`
 }
 
 // DefaultPortBase is the first of the ports unless another is chosen. It is below
@@ -82,6 +83,7 @@ func (p *Ports) each() []port {
 		{&p.OperatorMetrics, "the metrics of the namespace operator"},
 		{&p.Kyverno, "the webhooks of Kyverno"},
 		{&p.KyvernoMetrics, "the metrics of Kyverno"},
+		{&p.OpenBao, "OpenBao's API"},
 	}
 }
 

@@ -49,10 +49,24 @@ func status(ctx context.Context, o *StatusOptions) error {
 	}
 	table.Print(o.Out, o.Color)
 	fmt.Fprintf(o.Out, "\nLogs are in %s\n", short(platform.Logs()))
+	if platform.OpenBao {
+		printOpenBao(o.Env, platform)
+	}
 	if !fine {
 		return cli.Findings()
 	}
 	return nil
+}
+
+// printOpenBao says how `bao`, or `vault`, talks to the server.
+func printOpenBao(env *cli.Env, p *local.Platform) {
+	fmt.Fprintf(env.Out, `
+Secrets are served by OpenBao's API:
+
+  export BAO_ADDR=%s VAULT_ADDR=%[1]s
+  export BAO_CACERT=%s VAULT_CACERT=%[2]s
+  root token         %s
+`, p.OpenBaoAddress(), p.OpenBaoCA(), short(p.OpenBaoToken()))
 }
 
 // port that a process serves on; some serve on none.

@@ -23,6 +23,7 @@ type UpOptions struct {
 	Fleet    string
 	Nodes    int
 	Kyverno  bool
+	OpenBao  bool
 	Timeout  time.Duration
 }
 
@@ -41,6 +42,7 @@ Ctrl-C, or a failure, leaves nothing running.`,
   aether local up --port-base 18440
   aether local up --nodes 1
   aether local up --kyverno
+  aether local up --openbao
   aether local up --fleet ../my-fleet/tenants`,
 		Args: cli.Args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error { return up(cmd.Context(), o) },
@@ -50,6 +52,7 @@ Ctrl-C, or a failure, leaves nothing running.`,
 	cmd.Flags().StringVar(&o.Fleet, "fleet", "", "`folder` to push as the fleet's tenants/ (default: tenants in the checkout)")
 	cmd.Flags().IntVar(&o.Nodes, "nodes", 0, "how many real nodes Pods run on; they need root on Linux")
 	cmd.Flags().BoolVar(&o.Kyverno, "kyverno", false, "run Kyverno too, with the policies of policies/kyverno")
+	cmd.Flags().BoolVar(&o.OpenBao, "openbao", false, "run a server with OpenBao's API too, with secrets for the example fleet")
 	cmd.Flags().DurationVar(&o.Timeout, "timeout", 5*time.Minute, "how long to wait for the tenants")
 	return cmd
 }
@@ -68,7 +71,7 @@ func up(ctx context.Context, o *UpOptions) error {
 	}
 	platform, err := local.Start(ctx, local.Options{
 		Root: o.root, Dir: o.dir, Ports: local.PortsFrom(o.PortBase), Fleet: o.Fleet, Sample: true, Nodes: o.Nodes,
-		World: outside, Kyverno: o.Kyverno, Progress: o.Err, Now: o.Now,
+		World: outside, Kyverno: o.Kyverno, OpenBao: o.OpenBao, Progress: o.Err, Now: o.Now,
 	})
 	if err != nil {
 		return o.explain(ctx, err, nil)
@@ -172,6 +175,9 @@ The platform runs until `+"`make down`"+`.
 	}
 	if p.Kyverno {
 		fmt.Fprintln(env.Out, "  policies           held by Kyverno too: kubectl get validatingpolicies")
+	}
+	if p.OpenBao {
+		printOpenBao(env, p)
 	}
 	fmt.Fprintf(env.Out, `
 Try next:
