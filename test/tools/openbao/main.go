@@ -155,7 +155,7 @@ func open(ctx context.Context, core *vault.Core, o options) error {
 	}
 	text, err := os.ReadFile(o.keyFile())
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%s was not initialised to its end: remove it", o.data)
+		return fmt.Errorf("%s has no key: if a client initialised it, use -manual-init; if a first start was interrupted, remove it", o.data)
 	}
 	if err != nil {
 		return err
