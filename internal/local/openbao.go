@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	// openBaoToken is the file in pki/ with the root token.
-	openBaoToken = "openbao-root-token"
+	// openBaoRoot is the file in pki/ with the root token.
+	openBaoRoot = "openbao-root-token"
 	// openBaoOperator is the policy of the namespace operator, and the role that it logs
 	// in by.
 	openBaoOperator = "aether-namespace-operator"
@@ -26,7 +26,7 @@ func (p *Platform) openBao(ctx context.Context) error {
 	if !p.OpenBao {
 		return nil
 	}
-	if err := p.writeSecret(openBaoToken, []byte(newSecret())); err != nil {
+	if err := p.writeSecret(openBaoRoot, []byte(newSecret())); err != nil {
 		return err
 	}
 	process := p.openBaoProcess()
@@ -46,7 +46,7 @@ func (p *Platform) openBao(ctx context.Context) error {
 func (p *Platform) openBaoProcess() *Process {
 	pki := p.file(pkiDir)
 	options := server.Options{
-		Listen: loopback(p.Ports.OpenBao), Data: p.file("openbao"), RootTokenFile: filepath.Join(pki, openBaoToken),
+		Listen: loopback(p.Ports.OpenBao), Data: p.file("openbao"), RootTokenFile: filepath.Join(pki, openBaoRoot),
 		Certificate: filepath.Join(pki, "openbao.crt"), Key: filepath.Join(pki, "openbao.key"),
 		AuditLog: filepath.Join(p.Logs(), "openbao-audit.log"),
 	}
@@ -62,11 +62,11 @@ func (p *Platform) OpenBaoAddress() string { return "https://" + loopback(p.Port
 func (p *Platform) OpenBaoCA() string { return filepath.Join(p.file(pkiDir), "ca.crt") }
 
 // OpenBaoToken is the file with its root token.
-func (p *Platform) OpenBaoToken() string { return filepath.Join(p.file(pkiDir), openBaoToken) }
+func (p *Platform) OpenBaoToken() string { return filepath.Join(p.file(pkiDir), openBaoRoot) }
 
 // OpenBaoClient returns a client that may do everything there.
 func (p *Platform) OpenBaoClient() (*api.Client, error) {
-	token, err := p.readSecret(openBaoToken)
+	token, err := p.readSecret(openBaoRoot)
 	if err != nil {
 		return nil, err
 	}
