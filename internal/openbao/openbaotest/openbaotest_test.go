@@ -1,15 +1,10 @@
 package openbaotest_test
 
 import (
-	"context"
 	"errors"
-	"fmt"
-	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -110,52 +105,6 @@ func TestSecretsOutliveEveryEndOfTheServer(t *testing.T) {
 	if served := openbaotest.Served(s.AuditLog(t)); !strings.HasSuffix(served[len(served)-1].Path, "data/x") {
 		t.Error("the audit log ends before the restarts")
 	}
-}
-
-// bystander is set in a test process that starts a server and waits to be killed.
-const bystander = "OPENBAOTEST_BYSTANDER"
-
-func TestKilledTestLeavesNoServer(t *testing.T) {
-	if os.Getenv(bystander) != "" {
-		fmt.Println(openbaotest.Start(t).Address)
-		select {}
-	}
-	if runtime.GOOS != "linux" {
-		t.Skip("only Linux ends a program with its parent")
-	}
-	test := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$")
-	test.Env = append(os.Environ(), bystander+"=1")
-	out, err := test.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := test.Start(); err != nil {
-		t.Fatal(err)
-	}
-	var address string
-	if _, err := fmt.Fscanln(out, &address); err != nil {
-		t.Fatal(err)
-	}
-	listens := func() error {
-		connection, err := net.Dial("tcp", strings.TrimPrefix(address, "https://"))
-		if err != nil {
-			return err
-		}
-		return connection.Close()
-	}
-	if err := listens(); err != nil {
-		t.Fatalf("the server does not listen while its test runs: %v", err)
-	}
-	if err := test.Process.Kill(); err != nil {
-		t.Fatal(err)
-	}
-	_ = test.Wait()
-	testenv.Eventually(t, func(context.Context) error {
-		if listens() == nil {
-			return errors.New("the server still listens")
-		}
-		return nil
-	})
 }
 
 func TestASealedServerRefusesUntilItIsUnsealed(t *testing.T) {

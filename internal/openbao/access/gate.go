@@ -1,0 +1,48 @@
+package access
+
+import (
+	"context"
+	"errors"
+	"sync"
+)
+
+// gate lets one at a time through. Who waited while it failed for the same thing
+// gets that error instead of a turn, so that a thousand who wait for an OpenBao that
+// is away wait for it once.
+type gate struct {
+	once sync.Once
+	turn chan struct{}
+
+	mu     sync.Mutex
+	rounds int
+	of     any
+	err    error
+}
+
+func (g *gate) do(ctx context.Context, of any, f func() error) error {
+	g.once.Do(func() { g.turn = make(chan struct{}, 1) })
+	before, _, _ := g.last()
+	select {
+	case g.turn <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-g.turn }()
+
+	if rounds, lastOf, err := g.last(); rounds != before && lastOf == of && err != nil &&
+		!errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	err := f()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.rounds++
+	g.of, g.err = of, err
+	return err
+}
+
+func (g *gate) last() (rounds int, of any, err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.rounds, g.of, g.err
+}
