@@ -161,7 +161,7 @@ func connectionFault(err error) string {
 		return "its certificate is for another name"
 	case errors.As(err, &invalid), errors.As(err, &verify):
 		return "its certificate is not valid"
-	case errors.As(err, &record):
+	case errors.As(err, &record), errors.Is(err, http.ErrSchemeMismatch):
 		return "it does not speak TLS"
 	case errors.As(err, &resolve):
 		return "its name cannot be resolved"

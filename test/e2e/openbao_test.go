@@ -88,8 +88,7 @@ func TestPlatformRunsOpenBao(t *testing.T) {
 		do := operator.Logical()
 		for path, data := range map[string]map[string]any{
 			"sys/policies/acl/aether-tenant-acme":     {"policy": `path "secret/data/acme/*" { capabilities = ["read"] }`},
-			"auth/kubernetes/role/aether-ns-acme-web": {"bound_service_account_names": "sync", "bound_service_account_namespaces": "acme-web"},
-			"auth/token/renew-self":                   nil,
+			"auth/kubernetes/role/aether-ns-acme-web": {"bound_service_account_names": v1alpha1.SecretSyncAccount, "bound_service_account_namespaces": "acme-web"},
 		} {
 			if _, err := do.WriteWithContext(t.Context(), path, data); err != nil {
 				t.Errorf("write %s: %v", path, err)
@@ -105,7 +104,7 @@ func TestPlatformRunsOpenBao(t *testing.T) {
 				t.Errorf("delete %s: %v", path, err)
 			}
 		}
-		for _, path := range []string{"secret/data/acme/web/db", "secret/metadata/acme/web/db", "auth/kubernetes/config", "sys/policies/acl/aether-namespace-operator"} {
+		for _, path := range []string{"secret/data/acme/web/db", "auth/kubernetes/config", "sys/policies/acl/aether-namespace-operator"} {
 			if _, err := do.ReadWithContext(t.Context(), path); !forbidden(err) {
 				t.Errorf("read %s: got %v, want 403", path, err)
 			}
