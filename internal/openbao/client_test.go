@@ -133,9 +133,8 @@ func TestAnErrorSaysWhatIsWrongAndNothingOfTheAnswer(t *testing.T) {
 			if diff := cmp.Diff("cannot read secret/data/acme/db in OpenBao: "+c.want, err.Error()); diff != "" {
 				t.Errorf("message (-want +got):\n%s", diff)
 			}
-			var e *openbao.Error
-			if !errors.As(err, &e) || e.RetryAfter != c.after {
-				t.Errorf("it is to be left alone for %v, want %v", e.RetryAfter, c.after)
+			if got := openbao.RetryAfter(fmt.Errorf("cannot sync: %w", err)); got != c.after {
+				t.Errorf("it is to be left alone for %v, want %v", got, c.after)
 			}
 			// Nothing that it answers makes another request fail louder.
 			_, err = client.Metadata(t.Context(), token, "secret", "acme/db")

@@ -48,6 +48,15 @@ func KindOf(err error) Kind {
 	return ""
 }
 
+// RetryAfter is how long OpenBao wants to be left alone, or zero.
+func RetryAfter(err error) time.Duration {
+	var e *Error
+	if errors.As(err, &e) {
+		return e.RetryAfter
+	}
+	return 0
+}
+
 // Error is what became of a request. Nothing in it is from the body of a request
 // or a response: OpenBao repeats there what it was sent.
 type Error struct {

@@ -2,7 +2,9 @@ package openbao
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -25,6 +27,10 @@ func (c *Client) LoginAppRole(ctx context.Context, mount, roleID, secretID strin
 
 func (c *Client) login(ctx context.Context, op, path string, body map[string]any) (Lease, error) {
 	secret, err := c.put(ctx, op, path, Token{}, body)
+	var refusal *Error
+	if errors.As(err, &refusal) && refusal.Status == http.StatusBadRequest {
+		refusal.reason = "it knows no such role, or takes no such credential"
+	}
 	if err != nil {
 		return Lease{}, err
 	}

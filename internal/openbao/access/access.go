@@ -126,9 +126,10 @@ type namespace struct {
 	bound   confirmation
 	login   *login
 
-	// guarded by Access.mu: who came last, and when
-	owner Subject
-	used  time.Time
+	// guarded by Access.mu: who came last, and when; nobody where it is forgotten
+	owner     Subject
+	used      time.Time
+	forgotten bool // since the gate was open last
 }
 
 // login is a token that somebody got.
@@ -198,7 +199,11 @@ func (a *Access) Session(ctx context.Context, subject Subject) (*Session, error)
 	ns := a.namespace(subject)
 	var got *login
 	err = ns.gate.do(ctx, subject, func() error {
-		if ns.subject != subject {
+		forgotten, ok := a.owns(ns, subject)
+		if !ok { // it would bind the name back
+			return fmt.Errorf("namespace %s is not tenant %s's any more", subject.Namespace, subject.Tenant)
+		}
+		if ns.subject != subject || forgotten {
 			ns.subject, ns.bound, ns.login = subject, confirmation{}, nil
 		}
 		if err := a.enter(ctx, srv, ns); err != nil {
@@ -276,7 +281,7 @@ func (s *Session) renew(ctx context.Context, refused *login) (*login, error) {
 	}
 	var renewed *login
 	err = ns.gate.do(ctx, s.subject, func() error {
-		if ns.subject != s.subject {
+		if _, ok := a.owns(ns, s.subject); !ok || ns.subject != s.subject {
 			return nil
 		}
 		if ns.login == refused {
@@ -298,9 +303,11 @@ func (a *Access) Forget(subject Subject) {
 	subject = subject.normal()
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	key := namespaceKey{subject.Connection, subject.Namespace}
-	if ns := a.namespaces[key]; ns != nil && ns.owner == subject {
-		delete(a.namespaces, key)
+	// The entry stays until Sweep, and its gate with it: what is under way for the
+	// name ends before the next one binds it.
+	if ns := a.namespaces[namespaceKey{subject.Connection, subject.Namespace}]; ns != nil && ns.owner == subject {
+		ns.owner, ns.forgotten = Subject{}, true
+		ns.gate.try(func() { ns.subject, ns.bound, ns.login = Subject{}, confirmation{}, nil })
 	}
 	delete(a.tenants, tenantKey{subject.Connection, openbao.PolicyName(subject.Tenant, subject.TenantUID)})
 }
@@ -389,6 +396,18 @@ func (a *Access) namespace(s Subject) *namespace {
 	}
 	ns.owner, ns.used = s, a.opts.Now()
 	return ns
+}
+
+// owns is whether a namespace name is the subject's still, and whether it was
+// forgotten in between. The caller has the namespace's gate.
+func (a *Access) owns(ns *namespace, s Subject) (forgotten, ok bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if ns.owner != s || a.namespaces[namespaceKey{s.Connection, s.Namespace}] != ns {
+		return false, false
+	}
+	forgotten, ns.forgotten = ns.forgotten, false
+	return forgotten, true
 }
 
 func (a *Access) tenant(s Subject) *tenant {

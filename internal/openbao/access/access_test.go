@@ -1,6 +1,7 @@
 package access
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -110,7 +111,9 @@ func TestAStolenNamespaceNameGetsNothingOfItsFormerTenant(t *testing.T) {
 	_, err := w.session(after).client.Read(t.Context(), w.session(after).login.Load().token, "secret", "acme/db", 0)
 	w.isKind(err, openbao.Denied)
 
-	// What is left of the former session cannot bind the name back.
+	// What is left of the former session cannot bind the name back, forgotten or not.
+	w.access.Forget(after)
+	w.reads(after, "db")
 	w.remove("sys/policies/acl/" + openbao.PolicyName("acme", firstLife))
 	_, err = old.Read(t.Context(), "db", 0)
 	w.isKind(err, openbao.Denied)
@@ -143,6 +146,19 @@ func TestATenantMadeAnewDoesNotInherit(t *testing.T) {
 
 	w.remove("secret/metadata/acme") // as the message says
 	w.reads(second, "db")
+}
+
+func TestASecretAtThePathItselfIsNotDeletedToGiveThePathAway(t *testing.T) {
+	w := newWorld(t)
+	w.put("acme", "acme/db")
+	w.reads(w.subject("acme-web", "acme"), "db")
+	_, err := w.access.Session(t.Context(), w.subject("acme-web", "acme", inSecondLife))
+	w.isKind(err, openbao.Taken)
+	want := "path secret/acme in OpenBao belongs to an earlier tenant acme (UID " + string(firstLife) +
+		"); move its secrets away, or give them to this one: bao kv metadata patch -mount=secret -remove-custom-metadata=aether-" + cluster + " acme"
+	if diff := cmp.Diff(want, err.Error()); diff != "" {
+		t.Errorf("message (-want +got):\n%s", diff)
+	}
 }
 
 func TestATenantIsTheSameInAllClusters(t *testing.T) {
@@ -212,6 +228,65 @@ func TestNoTenantsPathIsAroundAnothers(t *testing.T) {
 			}
 		}
 	})
+}
+
+func TestOfTwoClustersThatClaimAPathForTwoTenantsNotBothGetIt(t *testing.T) {
+	w := newWorld(t)
+	for n := range 10 {
+		path := fmt.Sprintf("shared-%d", n)
+		errs := make(chan error, 2)
+		for tenant, id := range map[string]string{"acme": cluster, "globex": otherCluster} {
+			s := w.subject(tenant+"-web", tenant, at(path))
+			a := w.newAccess(ofCluster(id))
+			go func() {
+				_, err := a.Session(t.Context(), s)
+				errs <- err
+			}()
+		}
+		got := 0
+		for range cap(errs) {
+			if err := <-errs; err == nil {
+				got++
+			} else {
+				w.isKind(err, openbao.Taken)
+			}
+		}
+		if got > 1 {
+			t.Errorf("both have %s", path)
+		}
+	}
+}
+
+func TestANameThatIsTakenWhileItsFormerTenantLogsInIsTheNewOnes(t *testing.T) {
+	w := newWorld(t)
+	w.put("acme/db", "globex/db")
+	asked, goOn := make(chan struct{}, 1), make(chan struct{})
+	var first sync.Once
+	w.access = w.newAccess(func(o *Options) {
+		o.TokenRequest = func(ctx context.Context, namespace, account, audience string, ttl time.Duration) (string, error) {
+			if account == v1alpha1.SecretSyncAccount {
+				first.Do(func() {
+					asked <- struct{}{}
+					<-goOn
+				})
+			}
+			return w.requestToken(ctx, namespace, account, audience, ttl)
+		}
+	})
+	before, after := w.subject("web", "acme"), w.subject("web", "globex")
+	var all sync.WaitGroup
+	all.Go(func() { _, _ = w.access.Session(t.Context(), before) })
+	<-asked
+	w.access.Forget(before)
+	all.Go(func() { w.reads(after, "db") })
+	close(goOn)
+	all.Wait()
+	if got := fmt.Sprint(w.roleOf("web")["token_policies"]); got != "["+openbao.PolicyName("globex", firstLife)+"]" {
+		t.Errorf("the role has the policies %s", got)
+	}
+	if _, err := w.access.Session(t.Context(), after); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestNobodyElseLogsInAsANamespace(t *testing.T) {

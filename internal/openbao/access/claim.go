@@ -39,6 +39,8 @@ type TakenError struct {
 	Below bool
 
 	earlier, foreign bool
+	// key to remove alone, where a secret is stored at At itself.
+	key string
 }
 
 // Error implements error.
@@ -52,6 +54,9 @@ func (e *TakenError) Error() string {
 		owner += " of cluster " + e.Cluster
 	}
 	remove := fmt.Sprintf("bao kv metadata delete -mount=%s %s", e.Mount, e.At)
+	if e.key != "" {
+		remove = fmt.Sprintf("bao kv metadata patch -mount=%s -remove-custom-metadata=%s %s", e.Mount, e.key, e.At)
+	}
 	switch {
 	case e.earlier && !e.Below && e.At == e.Path:
 		return fmt.Sprintf("%s belongs to an earlier tenant %s (UID %s); move its secrets away, or give them to this one: %s", path, e.Tenant, e.UID, remove)
@@ -70,8 +75,8 @@ func (e *TakenError) Is(target error) bool {
 }
 
 // claim makes sure that the path is the tenant's, and claims it where it is
-// nobody's. After it has written it looks again: of two that come at once, at least
-// one sees the other.
+// nobody's. After it has written it looks again: of two that come at once, the later
+// one sees the other's claim, and the earlier one at its next confirmation.
 func (a *Access) claim(ctx context.Context, srv *server, s Subject) error {
 	wrote, err := a.claimOnce(ctx, srv, s)
 	if err == nil && wrote {
@@ -84,11 +89,11 @@ func (a *Access) claimOnce(ctx context.Context, srv *server, s Subject) (wrote b
 	own := s.Tenant + "/" + string(s.TenantUID)
 	parts := strings.Split(s.Path, "/")
 	at := make([]string, 0, len(parts))
-	seen := map[string]map[string]string{}
+	seen := map[string]openbao.Metadata{}
 	for i := range parts {
 		path := strings.Join(parts[:i+1], "/")
 		at = append(at, path)
-		if seen[path], err = a.custom(ctx, srv, s.Mount, path); err != nil {
+		if seen[path], err = a.note(ctx, srv, s.Mount, path); err != nil {
 			return false, err
 		}
 		if taken := a.conflict(s, path, seen[path]); taken != nil {
@@ -100,11 +105,11 @@ func (a *Access) claimOnce(ctx context.Context, srv *server, s Subject) (wrote b
 		key, value := claimPrefix+a.opts.ClusterID, own
 		if path != s.Path {
 			key += belowSuffix
-			if there := seen[path][key]; there == several || there != "" && there != own {
+			if there := seen[path].Custom[key]; there == several || there != "" && there != own {
 				value = several
 			}
 		}
-		if seen[path][key] == value {
+		if seen[path].Custom[key] == value {
 			continue
 		}
 		wrote = true
@@ -118,22 +123,21 @@ func (a *Access) claimOnce(ctx context.Context, srv *server, s Subject) (wrote b
 	return wrote, nil
 }
 
-// custom is the custom metadata of a key; none where there is no key.
-func (a *Access) custom(ctx context.Context, srv *server, mount, path string) (custom map[string]string, err error) {
-	err = a.operator(ctx, srv, func(token openbao.Token) error {
-		m, err := srv.client.Metadata(ctx, token, mount, path)
-		if errors.Is(err, openbao.NotFound) {
-			return nil
-		}
-		custom = m.Custom
+// note is what is noted at a key; nothing where there is no key.
+func (a *Access) note(ctx context.Context, srv *server, mount, path string) (m openbao.Metadata, err error) {
+	err = a.operator(ctx, srv, func(token openbao.Token) (err error) {
+		m, err = srv.client.Metadata(ctx, token, mount, path)
 		return err
 	})
-	return custom, err
+	if errors.Is(err, openbao.NotFound) {
+		return openbao.Metadata{}, nil
+	}
+	return m, err
 }
 
 // conflict is what stands against a tenant at its path, or at one above it.
-func (a *Access) conflict(s Subject, at string, custom map[string]string) *TakenError {
-	for _, key := range slices.Sorted(maps.Keys(custom)) {
+func (a *Access) conflict(s Subject, at string, there openbao.Metadata) *TakenError {
+	for _, key := range slices.Sorted(maps.Keys(there.Custom)) {
 		cluster, ok := strings.CutPrefix(key, claimPrefix)
 		if !ok {
 			continue
@@ -142,7 +146,7 @@ func (a *Access) conflict(s Subject, at string, custom map[string]string) *Taken
 		if below && at != s.Path {
 			continue // beside ours
 		}
-		tenant, uid, _ := strings.Cut(custom[key], "/")
+		tenant, uid, _ := strings.Cut(there.Custom[key], "/")
 		ours := cluster == a.opts.ClusterID
 		// A tenant of the same name in another cluster is the same one.
 		if tenant == s.Tenant && (!ours || uid == string(s.TenantUID)) {
@@ -152,8 +156,11 @@ func (a *Access) conflict(s Subject, at string, custom map[string]string) *Taken
 			Mount: s.Mount, Path: s.Path, Tenant: tenant, UID: types.UID(uid), Cluster: cluster,
 			At: at, Below: below, earlier: ours && tenant == s.Tenant, foreign: !ours,
 		}
-		if custom[key] == several {
+		if there.Custom[key] == several {
 			e.Tenant = ""
+		}
+		if there.CurrentVersion > 0 {
+			e.key = key
 		}
 		return e
 	}

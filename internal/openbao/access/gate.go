@@ -20,7 +20,7 @@ type gate struct {
 }
 
 func (g *gate) do(ctx context.Context, of any, f func() error) error {
-	g.once.Do(func() { g.turn = make(chan struct{}, 1) })
+	g.open()
 	before, _, _ := g.last()
 	select {
 	case g.turn <- struct{}{}:
@@ -40,6 +40,19 @@ func (g *gate) do(ctx context.Context, of any, f func() error) error {
 	g.of, g.err = of, err
 	return err
 }
+
+// try does f unless somebody has the turn.
+func (g *gate) try(f func()) {
+	g.open()
+	select {
+	case g.turn <- struct{}{}:
+		defer func() { <-g.turn }()
+		f()
+	default:
+	}
+}
+
+func (g *gate) open() { g.once.Do(func() { g.turn = make(chan struct{}, 1) }) }
 
 func (g *gate) last() (rounds int, of any, err error) {
 	g.mu.Lock()

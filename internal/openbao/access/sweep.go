@@ -142,7 +142,9 @@ func (a *Access) tidy(wanted []Subject) []Subject {
 		switch {
 		case all[ns.owner]:
 		case now.Sub(ns.used) < a.opts.CheckInterval:
-			all[ns.owner] = true
+			if ns.owner != (Subject{}) {
+				all[ns.owner] = true
+			}
 		default:
 			delete(a.namespaces, key)
 		}
