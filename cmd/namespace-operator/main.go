@@ -1,8 +1,10 @@
-// Command namespace-operator runs controllers/source and controllers/namespace:
-// it makes a cluster's tenants what the fleet repository says.
+// Command namespace-operator runs controllers/source, controllers/namespace and
+// controllers/secret: it makes a cluster's tenants what the fleet repository says.
 package main
 
 import (
+	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"log/slog"
@@ -23,6 +25,7 @@ import (
 
 	"github.com/aetherplatform/aether/api/v1alpha1"
 	"github.com/aetherplatform/aether/controllers/namespace"
+	"github.com/aetherplatform/aether/controllers/secret"
 	"github.com/aetherplatform/aether/controllers/source"
 )
 
@@ -36,6 +39,7 @@ type options struct {
 	concurrency             int
 	memoryTarget            quantity
 	logLevel, logFormat     string
+	bao                     baoOptions
 }
 
 func main() {
@@ -67,6 +71,7 @@ func parse(args []string) (options, error) {
 	flags.Var(&o.memoryTarget, "memory-target", "memory, beside the program itself, within which garbage is collected less and less lazily; GOGC or GOMEMLIMIT switch this off")
 	flags.StringVar(&o.logLevel, "log-level", "info", "debug, info or error")
 	flags.StringVar(&o.logFormat, "log-format", "json", "json or text")
+	o.bao.register(flags)
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
@@ -86,7 +91,7 @@ func (o options) check(flags *flag.FlagSet) error {
 		err = fmt.Errorf("--concurrency: %d is too small; use at least 1", o.concurrency)
 	}
 	if err == nil {
-		err = o.lease.check()
+		err = errors.Join(o.lease.check(), o.bao.check())
 	}
 	if err != nil {
 		fmt.Fprintln(flags.Output(), err)
@@ -117,6 +122,9 @@ func run(o options) error {
 	if err := namespace.Setup(mgr, namespace.Options{Cluster: o.cluster, Namespace: o.namespace, Concurrency: o.concurrency}); err != nil {
 		return fmt.Errorf("cannot set up controllers/namespace: %w", err)
 	}
+	if err := o.setupSecrets(mgr); err != nil {
+		return err
+	}
 	if err := mgr.AddHealthzCheck("ping", healthz.Ping); err != nil {
 		return fmt.Errorf("cannot add a health check: %w", err)
 	}
@@ -124,6 +132,21 @@ func run(o options) error {
 		return fmt.Errorf("cannot add a readiness check: %w", err)
 	}
 	return mgr.Start(ctrl.SetupSignalHandler())
+}
+
+// setupSecrets adds what keeps Secrets equal to OpenBao's.
+func (o options) setupSecrets(mgr ctrl.Manager) error {
+	opts, err := o.bao.options()
+	if err != nil {
+		return err
+	}
+	opts.Cluster = o.cluster
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	if err := secret.Setup(ctx, mgr, opts); err != nil {
+		return fmt.Errorf("cannot set up controllers/secret: %w", err)
+	}
+	return nil
 }
 
 func (o options) manager() ctrl.Options {

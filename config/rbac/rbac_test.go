@@ -85,6 +85,8 @@ func parse(marker string) (rule rbacv1.PolicyRule, namespace string) {
 			rule.APIGroups = values
 		case "resources":
 			rule.Resources = values
+		case "resourceNames":
+			rule.ResourceNames = values
 		case "verbs":
 			rule.Verbs = values
 		case "namespace":

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/tools/events"
@@ -75,6 +76,9 @@ type scope struct {
 	unserved []schema.GroupVersionKind
 	// isolated is what has become of the seal; nil when that was not looked at.
 	isolated *isolation
+	// secrets is what has become of spec.secrets; nil when that was not looked at, and
+	// without a status where there are none.
+	secrets *metav1.Condition
 	// ends is when the first of its exceptions does; zero when none will.
 	ends time.Time
 	// gone is set when the TenantNamespace is: there is no status to write.
@@ -133,6 +137,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		r.apply,   // isolation first, then the rest
 		r.prune,   // what is not wanted any more
 		r.open,    // once isolation is seen, not sent
+		r.sum,     // what became of its secrets
 		r.observe, // ready means seen, not sent
 	}
 	if !tn.DeletionTimestamp.IsZero() {

@@ -152,7 +152,7 @@ func (r *Reconciler) write(ctx context.Context, s *scope, outcome error) error {
 	return nil
 }
 
-// conclude derives Ready, Reconciling, Stalled and Isolated.
+// conclude derives Ready, Reconciling, Stalled, Isolated and SecretsSynced.
 func (r *Reconciler) conclude(s *scope, outcome error) {
 	var ready metav1.Condition
 	stuck, working := false, true
@@ -179,6 +179,12 @@ func (r *Reconciler) conclude(s *scope, outcome error) {
 
 	conditions, generation, now := &s.tn.Status.Conditions, s.tn.Generation, metav1.NewTime(r.now())
 	status.SetConditions(conditions, generation, now, ready, working, stuck)
+	if c := s.secrets; c != nil && c.Status == "" {
+		meta.RemoveStatusCondition(conditions, v1alpha1.ConditionSecretsSynced)
+	} else if c != nil {
+		c.Type, c.ObservedGeneration, c.LastTransitionTime = v1alpha1.ConditionSecretsSynced, generation, now
+		meta.SetStatusCondition(conditions, *c)
+	}
 	if s.isolated != nil {
 		isolated := metav1.Condition{
 			Type: v1alpha1.ConditionIsolated, Status: metav1.ConditionFalse, Reason: s.isolated.reason, Message: s.isolated.message,

@@ -148,6 +148,7 @@ func (r *Reconciler) setup(mgr ctrl.Manager, opts Options, waker *wakeup.Source)
 		source.Kind(mgr.GetCache(), &v1alpha1.TenantNamespace{}, r.onSibling()),
 		source.Kind(mgr.GetCache(), &v1alpha1.Tenant{}, r.onTenant()),
 		source.Kind(mgr.GetCache(), &v1alpha1.TenantException{}, r.onException()),
+		source.Kind(mgr.GetCache(), &v1alpha1.SecretSync{}, onSecretSync()),
 		waker,
 	)
 }

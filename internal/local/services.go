@@ -89,6 +89,9 @@ func (p *Platform) operator() *Process {
 	process := p.newProcess("namespace-operator", p.bin("namespace-operator"), p.Ports.OperatorHealth, "http://"+health+"/readyz",
 		"--kubeconfig="+p.KubeconfigOf("namespace-operator"),
 		"--health-probe-bind-address="+health, "--metrics-bind-address="+loopback(p.Ports.OperatorMetrics), "--pprof")
+	if p.OpenBao {
+		process.Args = append(process.Args, p.openBaoFlags()...)
+	}
 	process.What = fmt.Sprintf("Aether; metrics at http://%s/metrics", loopback(p.Ports.OperatorMetrics))
 	return process
 }

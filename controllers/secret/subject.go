@@ -1,0 +1,156 @@
+package secret
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/aetherplatform/aether/api/v1alpha1"
+	"github.com/aetherplatform/aether/internal/openbao"
+	"github.com/aetherplatform/aether/internal/openbao/access"
+)
+
+// Settings are what the operator was started with.
+type Settings struct {
+	// Connection of profiles that name no other. Its Address is "" where there is none.
+	Connection openbao.Connection
+	// OwnAddressOnly: the operator logs in with a credential that is for that address,
+	// and is shown to no other.
+	OwnAddressOnly bool
+}
+
+// defaultMount is the mount that every profile permits that names none.
+const defaultMount = "secret"
+
+// identify finds whose the namespace is and what OpenBao is to it.
+func (r *Reconciler) identify(ctx context.Context, s *scope) error {
+	ns, err := found(ctx, r, s.ss.Namespace, &v1alpha1.TenantNamespace{})
+	if err != nil {
+		return err
+	}
+	if ns == nil || !r.placedHere(ns) {
+		return stalled(v1alpha1.ReasonNoTenant, "Namespace %q is no tenant's; a SecretSync reads what its namespace's tenant has in OpenBao, so put it into one", s.ss.Namespace)
+	}
+	tenant, err := found(ctx, r, ns.Spec.Tenant, &v1alpha1.Tenant{})
+	if err != nil {
+		return err
+	}
+	profile, err := found(ctx, r, ns.Spec.Profile, &v1alpha1.NamespaceProfile{})
+	if err != nil {
+		return err
+	}
+	switch {
+	case tenant == nil:
+		return waiting(v1alpha1.ReasonTenantNotFound, "Waiting for Tenant %q", ns.Spec.Tenant)
+	case profile == nil:
+		return waiting(v1alpha1.ReasonProfileNotFound, "Waiting for NamespaceProfile %q", ns.Spec.Profile)
+	}
+	if s.subject, err = r.subject(ns, tenant, profile); err != nil {
+		return err
+	}
+	s.ss.Status.Source = s.place()
+	if len(s.ss.Spec.Generate) > 0 && !s.subject.Generate {
+		return stalled(v1alpha1.ReasonGenerateNotAllowed, "spec.generate: profile %q does not permit it; write the secret into OpenBao and leave generate out, or have the platform team set spec.openBao.generate", profile.Name)
+	}
+	return nil
+}
+
+// subject is a namespace as OpenBao is to know it.
+func (r *Reconciler) subject(ns *v1alpha1.TenantNamespace, tenant *v1alpha1.Tenant, profile *v1alpha1.NamespaceProfile) (access.Subject, error) {
+	s := access.Subject{
+		Connection: r.settings.Connection,
+		Tenant:     tenant.Name, TenantUID: tenant.UID, Namespace: ns.Name,
+		Mount: defaultMount, Path: tenant.Name,
+	}
+	if at := tenant.Spec.Secrets; at != nil {
+		s.Mount, s.Path = cmp.Or(at.Mount, s.Mount), cmp.Or(at.Path, s.Path)
+	}
+	mounts := []string{defaultMount}
+	if p := profile.Spec.OpenBao; p != nil {
+		if p.Address != "" && p.Address != s.Connection.Address {
+			s.Connection = openbao.Connection{Address: p.Address, Namespace: s.Connection.Namespace, AuthMount: s.Connection.AuthMount}
+		}
+		s.Connection.CA = cmp.Or(p.CABundle, s.Connection.CA)
+		s.Connection.Namespace = cmp.Or(p.Namespace, s.Connection.Namespace)
+		s.Connection.AuthMount = cmp.Or(p.AuthMount, s.Connection.AuthMount)
+		s.Generate = p.Generate
+		if len(p.Mounts) > 0 {
+			mounts = p.Mounts
+		}
+	}
+	switch {
+	case r.bao == nil || s.Connection.Address == "":
+		return s, stalled(v1alpha1.ReasonOpenBaoNotConfigured, "No OpenBao is configured; start the namespace operator with --openbao-address, or set spec.openBao.address in NamespaceProfile %q", profile.Name)
+	case r.settings.OwnAddressOnly && s.Connection.Address != r.settings.Connection.Address:
+		return s, stalled(v1alpha1.ReasonOpenBaoNotConfigured, "NamespaceProfile %q names another OpenBao than the operator's own, to which the operator does not show its credential; run it with --openbao-auth=kubernetes, or take spec.openBao.address out", profile.Name)
+	case !slices.Contains(mounts, s.Mount):
+		return s, stalled(v1alpha1.ReasonMountNotAllowed, "Tenant %q has its secrets in the mount %q, which NamespaceProfile %q does not list in spec.openBao.mounts", tenant.Name, s.Mount, profile.Name)
+	}
+	return s, nil
+}
+
+// owned makes sure that the Namespace is the tenant's, in this life of it, before
+// anything of the tenant's is put there: somebody may have made another of that name.
+//
+// It asks the API server, since watches lag behind.
+func (r *Reconciler) owned(ctx context.Context, s *scope) error {
+	ns := &metav1.PartialObjectMetadata{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Namespace"}}
+	err := r.live.Get(ctx, client.ObjectKey{Name: s.ss.Namespace}, ns)
+	switch {
+	case apierrors.IsNotFound(err):
+		return waiting(v1alpha1.ReasonProvisioning, "Waiting for Namespace %q", s.ss.Namespace)
+	case err != nil:
+		return fmt.Errorf("cannot get Namespace: %w", err)
+	case ns.Labels[v1alpha1.LabelTenant] != s.subject.Tenant || ns.Annotations[v1alpha1.AnnotationTenantUID] != string(s.subject.TenantUID):
+		return stalled(v1alpha1.ReasonNoTenant, "Namespace %q is not tenant %q's: its label or its tenant's UID is another", s.ss.Namespace, s.subject.Tenant)
+	case !ns.DeletionTimestamp.IsZero():
+		return waiting(v1alpha1.ReasonNamespaceTerminating, "Namespace %q is being deleted", s.ss.Namespace)
+	}
+	s.subject.NamespaceUID = ns.UID
+	return nil
+}
+
+// logIn gets a session of the namespace. Whose the namespace is, is asked when the
+// session is not as old as what is known of it.
+func (r *Reconciler) logIn(ctx context.Context, s *scope) error {
+	if err := r.outages.check(s.subject.Connection, r.now()); err != nil {
+		return err
+	}
+	if r.now().Sub(s.memory.owned) >= ownedFor {
+		if err := r.owned(ctx, s); err != nil {
+			return err
+		}
+		s.memory.owned, s.memory.namespace = r.now(), s.subject.NamespaceUID
+	}
+	s.subject.NamespaceUID = s.memory.namespace
+	session, err := r.bao.Session(ctx, s.subject)
+	s.session = session
+	r.outages.note(s.subject.Connection, err, r.now())
+	return err
+}
+
+// placedHere is whether the namespace is in this cluster.
+func (r *Reconciler) placedHere(ns *v1alpha1.TenantNamespace) bool {
+	if r.cluster == "" {
+		return len(ns.Spec.Clusters) == 0
+	}
+	return slices.Contains(ns.Spec.Clusters, r.cluster)
+}
+
+// found gets an object from the cache; nil when there is none. It must not be changed.
+func found[T client.Object](ctx context.Context, from client.Reader, name string, into T) (T, error) {
+	var none T
+	err := from.Get(ctx, client.ObjectKey{Name: name}, into, client.UnsafeDisableDeepCopy)
+	if apierrors.IsNotFound(err) {
+		return none, nil
+	}
+	if err != nil {
+		return none, fmt.Errorf("cannot get %T %q: %w", into, name, err)
+	}
+	return into, nil
+}

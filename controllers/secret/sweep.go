@@ -1,0 +1,117 @@
+package secret
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/aetherplatform/aether/api/v1alpha1"
+	"github.com/aetherplatform/aether/internal/openbao"
+	"github.com/aetherplatform/aether/internal/openbao/access"
+)
+
+// Times of the sweeper.
+const (
+	sweepInterval = 10 * time.Minute
+	// settle is how long it waits for more to go: a namespace takes all of its
+	// SecretSyncs along.
+	settle = 5 * time.Second
+)
+
+// sweeper takes policies and roles out of OpenBao that nobody wants any more.
+type sweeper struct {
+	r    *Reconciler
+	wake chan struct{}
+	// swept are the connections that were in use at any time.
+	swept map[openbao.Connection]bool
+}
+
+// soon has it sweep before long.
+func (s *sweeper) soon() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// NeedLeaderElection implements manager.LeaderElectionRunnable.
+func (*sweeper) NeedLeaderElection() bool { return true }
+
+// Start implements manager.Runnable.
+func (s *sweeper) Start(ctx context.Context) error {
+	tick := time.NewTicker(sweepInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		case <-s.wake:
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-time.After(settle):
+			}
+		}
+		if err := s.sweep(ctx); err != nil && ctx.Err() == nil {
+			ctrl.LoggerFrom(ctx).Error(err, "cannot take out of OpenBao what is not wanted any more; it is tried again")
+		}
+	}
+}
+
+func (s *sweeper) sweep(ctx context.Context) error {
+	wanted, err := s.r.wanted(ctx)
+	if err != nil {
+		return err
+	}
+	if s.swept == nil {
+		s.swept = map[openbao.Connection]bool{}
+	}
+	for _, subject := range wanted {
+		s.swept[subject.Connection] = true
+	}
+	if own := s.r.settings.Connection; own.Address != "" {
+		s.swept[own] = true // what an earlier process made, too
+	}
+	for connection := range s.swept {
+		removed, err := s.r.bao.Sweep(ctx, connection, wanted)
+		if len(removed) > 0 {
+			ctrl.LoggerFrom(ctx).Info("took out of OpenBao what is not wanted any more", "names", removed)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// wanted are all namespaces that have something to sync.
+func (r *Reconciler) wanted(ctx context.Context) ([]access.Subject, error) {
+	var all v1alpha1.SecretSyncList
+	if err := r.List(ctx, &all, client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("cannot list SecretSyncs: %w", err)
+	}
+	seen := map[string]bool{}
+	var wanted []access.Subject
+	for i := range all.Items {
+		name := all.Items[i].Namespace
+		if seen[name] {
+			continue
+		}
+		seen[name] = true
+		s := &scope{ss: &v1alpha1.SecretSync{}}
+		s.ss.Namespace = name
+		var c *condition
+		switch err := r.identify(ctx, s); {
+		case err == nil:
+			wanted = append(wanted, s.subject)
+		case !errors.As(err, &c):
+			return nil, err // not to be known is not to be unwanted
+		}
+	}
+	return wanted, nil
+}
