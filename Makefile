@@ -90,6 +90,7 @@ status: ## List the platform's processes.
 	@bin/aether local status
 
 lint: ## Run the linters.
+	@! git grep -nE '^(<{7}|>{7}) ' -- . || { echo "a merge was left half done: see above"; exit 1; }
 	@$(GO) run ./test/tools/build lint
 	bin/golangci-lint run
 

@@ -107,11 +107,17 @@ func labelOf(ss *v1alpha1.SecretSync) string {
 	return string(ss.UID)
 }
 
-// ours is whether this SecretSync made a Secret, by its label.
+// made is whether this SecretSync made a Secret, by its labels.
+func (s *scope) made(o metav1.Object) bool {
+	labels := o.GetLabels()
+	return labels[v1alpha1.LabelManagedBy] == v1alpha1.ManagedBySecretSync && labels[v1alpha1.LabelSecretSync] == labelOf(s.ss)
+}
+
+// ours is an error where a Secret is not this SecretSync's to write.
 func (s *scope) ours(o metav1.Object) error {
 	labels := o.GetLabels()
 	switch {
-	case labels[v1alpha1.LabelManagedBy] == v1alpha1.ManagedBySecretSync && labels[v1alpha1.LabelSecretSync] == labelOf(s.ss):
+	case s.made(o):
 		return nil
 	case labels[v1alpha1.LabelManagedBy] == v1alpha1.ManagedBySecretSync:
 		return stalled(v1alpha1.ReasonSecretTaken, "Secret %q is made by SecretSync %q; give this one another spec.secretName", o.GetName(), labels[v1alpha1.LabelSecretSync])

@@ -43,19 +43,27 @@ func (r *Reconciler) release(ctx context.Context, ss *v1alpha1.SecretSync) error
 
 func (r *Reconciler) leave(ctx context.Context, ss *v1alpha1.SecretSync) error {
 	ns := &metav1.PartialObjectMetadata{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Namespace"}}
-	if err := r.live.Get(ctx, client.ObjectKey{Name: ss.Namespace}, ns); apierrors.IsNotFound(err) || err == nil && !ns.DeletionTimestamp.IsZero() {
+	err := r.live.Get(ctx, client.ObjectKey{Name: ss.Namespace}, ns)
+	if apierrors.IsNotFound(err) {
 		return nil
-	} else if err != nil {
+	}
+	if err != nil {
 		return fmt.Errorf("cannot get Namespace: %w", err)
+	}
+	if !ns.DeletionTimestamp.IsZero() {
+		return nil
 	}
 	s := &scope{ss: ss, memory: &memory{}}
 	o := &corev1.Secret{}
-	err := r.secrets.Get(ctx, client.ObjectKey{Namespace: ss.Namespace, Name: ss.SecretName()}, o)
-	if apierrors.IsNotFound(err) || err == nil && s.ours(o) != nil {
+	err = r.secrets.Get(ctx, client.ObjectKey{Namespace: ss.Namespace, Name: ss.SecretName()}, o)
+	if apierrors.IsNotFound(err) {
 		return nil
 	}
 	if err != nil {
 		return s.refused("read", err, nil)
+	}
+	if !s.made(o) {
+		return nil
 	}
 	for _, label := range []string{v1alpha1.LabelManagedBy, v1alpha1.LabelTenant, v1alpha1.LabelSecretSync} {
 		delete(o.Labels, label)

@@ -136,10 +136,7 @@ func (r *Reconciler) report(ctx context.Context, s *scope, err error) (ctrl.Resu
 		s.memory.version = version
 		r.announce(s, ready)
 	}
-	if outcome != nil {
-		return ctrl.Result{RequeueAfter: s.memory.retry.Sub(now)}, nil
-	}
-	return ctrl.Result{RequeueAfter: r.due(s)}, nil
+	return ctrl.Result{RequeueAfter: max(r.due(s), s.memory.retry.Sub(now), time.Millisecond)}, nil
 }
 
 // retry is how long to wait after so many failures. What only a person can help is
