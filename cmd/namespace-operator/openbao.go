@@ -42,7 +42,7 @@ func (o *baoOptions) register(flags *flag.FlagSet) {
 	flags.StringVar(&o.roleID, "openbao-role-id", "", "role id, with --openbao-auth=approle")
 	flags.StringVar(&o.secretIDFile, "openbao-secret-id-file", "", "file with the secret id, with --openbao-auth=approle; it is read anew when it changes")
 	flags.StringVar(&o.tokenFile, "openbao-token-file", "", "file with a token, with --openbao-auth=token-file; it is read anew when it changes")
-	flags.Float64Var(&o.rate, "openbao-requests-per-second", 100, "requests that one OpenBao gets at the most")
+	flags.Float64Var(&o.rate, "openbao-requests-per-second", 200, "requests that one OpenBao gets at the most")
 	flags.IntVar(&o.concurrency, "openbao-concurrency", 16, "how many Secrets are worked on side by side")
 	flags.DurationVar(&o.checkInterval, "openbao-check-interval", 5*time.Minute, "how often policies and roles in OpenBao are looked at, and put back where somebody changed them")
 }

@@ -64,7 +64,8 @@ func (r *Reconciler) whyNotSynced(ctx context.Context, namespace, name string) (
 	return "", nil
 }
 
-// onSecretSync wakes the namespace of a SecretSync that says something else than before.
+// onSecretSync wakes the namespace of a SecretSync that says something else than before,
+// once for all that do in a short while.
 func onSecretSync() handler.TypedEventHandler[*v1alpha1.SecretSync, reconcile.Request] {
 	said := func(ss *v1alpha1.SecretSync) string {
 		c := meta.FindStatusCondition(ss.Status.Conditions, v1alpha1.ConditionReady)
@@ -78,7 +79,7 @@ func onSecretSync() handler.TypedEventHandler[*v1alpha1.SecretSync, reconcile.Re
 		UpdateFunc: func(_ context.Context, e event.TypedUpdateEvent[*v1alpha1.SecretSync], q queue) {
 			before, after := said(e.ObjectOld), said(e.ObjectNew)
 			if ours(e.ObjectNew) && after != "" && before != after {
-				q.Add(request(e.ObjectNew.Namespace))
+				q.AddAfter(request(e.ObjectNew.Namespace), lull)
 			}
 		},
 	}

@@ -10,6 +10,7 @@
 package secret
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strconv"
@@ -139,13 +140,21 @@ func (r *Reconciler) compile(_ context.Context, s *scope) (err error) {
 	return err
 }
 
-// ask finds which version the Secret is to hold, and makes the first where there is
-// none and the spec says of what.
+// ask finds which version the Secret is to hold; 0 where that is the latest, and any
+// is new. It makes the first where there is none and the spec says of what.
 func (r *Reconciler) ask(ctx context.Context, s *scope) error {
 	if s.ss.Spec.Immutable && s.ss.Status.Version > 0 {
 		s.version = s.ss.Status.Version // it can hold nothing else
 		return nil
 	}
+	if s.ss.Status.Version == 0 && s.ss.Spec.Version == nil && len(s.ss.Spec.Generate) == 0 {
+		return nil // the latest is to be read anyway: write finds which it is
+	}
+	return r.choose(ctx, s)
+}
+
+// choose looks at what versions there are.
+func (r *Reconciler) choose(ctx context.Context, s *scope) error {
 	found, err := s.session.Metadata(ctx, s.ss.Spec.Path)
 	if openbao.KindOf(err) == openbao.NotFound && len(s.ss.Spec.Generate) > 0 {
 		if err := r.generate(ctx, s); err != nil {
@@ -213,16 +222,20 @@ func (r *Reconciler) look(ctx context.Context, s *scope) error {
 // write makes the Secret hold the version, where it does not as far as is known. It
 // reads the values only then.
 func (r *Reconciler) write(ctx context.Context, s *scope) error {
-	if s.known != nil && (s.ss.Spec.Immutable || s.current()) {
+	if s.known != nil && s.version > 0 && (s.ss.Spec.Immutable || s.current()) {
 		return nil
 	}
 	if err := r.owned(ctx, s); err != nil {
 		return err
 	}
 	found, err := s.session.Read(ctx, s.ss.Spec.Path, s.version)
+	if kind := openbao.KindOf(err); s.version == 0 && (kind == openbao.NotFound || kind == openbao.Gone) {
+		return cmp.Or(r.choose(ctx, s), err) // it knows why
+	}
 	if err != nil {
 		return err
 	}
+	s.version, s.created = found.Version, found.Created
 	data, err := s.recipe.Make(found.Data)
 	if err != nil {
 		return err

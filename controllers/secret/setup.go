@@ -48,7 +48,7 @@ type Options struct {
 	// CheckInterval is how long a change of policies and roles in OpenBao can live.
 	// Default: 5m.
 	CheckInterval time.Duration
-	// Rate is how many requests a second one OpenBao gets at the most. Default: 100.
+	// Rate is how many requests a second one OpenBao gets at the most. Default: 200.
 	Rate float64
 }
 

@@ -28,7 +28,7 @@ import (
 const DefaultAuthMount = "kubernetes"
 
 const (
-	defaultRate    = 100 // requests a second
+	defaultRate    = 200 // requests a second
 	defaultBurst   = 200
 	defaultTimeout = 15 * time.Second
 
@@ -66,7 +66,7 @@ func (c Connection) Normal() Connection {
 
 // Options of a Client.
 type Options struct {
-	// Rate is the most requests a second. Default: 100.
+	// Rate is the most requests a second. Default: 200.
 	Rate float64
 	// Burst is how many may come at once. Default: 200.
 	Burst int

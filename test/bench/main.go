@@ -31,6 +31,7 @@ type options struct {
 	pushes   int
 	idle     time.Duration
 	profiles string
+	secrets  int
 }
 
 func main() {
@@ -41,6 +42,7 @@ func main() {
 	flag.StringVar(&sizes, "sizes", "10,1000,10000", "numbers of namespaces to push at, rising")
 	flag.IntVar(&o.pushes, "pushes", 30, "pushes at each size; 0 leaves them out")
 	flag.DurationVar(&o.idle, "idle", time.Minute, "how long the idle operator is watched at each size")
+	flag.IntVar(&o.secrets, "secrets", 10000, "Secrets to keep equal to OpenBao's; 0 leaves them out")
 	flag.StringVar(&o.profiles, "profiles", "", "folder for CPU profiles of the API server and the operator during the first apply")
 	flag.Parse()
 	for size := range strings.SplitSeq(sizes, ",") {
@@ -61,7 +63,7 @@ func main() {
 	}
 }
 
-// run measures the first apply on one platform, and pushes on another.
+// run measures the first apply, secrets and pushes, each on a platform of its own.
 func run(ctx context.Context, o options) error {
 	if o.profiles != "" {
 		if err := os.MkdirAll(o.profiles, 0o700); err != nil {
@@ -69,14 +71,19 @@ func run(ctx context.Context, o options) error {
 		}
 	}
 	if o.first > 0 {
-		if err := onPlatform(ctx, o, func(s *stage) error { return firstApply(ctx, s, o.first) }); err != nil {
+		if err := onPlatform(ctx, o, false, func(s *stage) error { return firstApply(ctx, s, o.first) }); err != nil {
+			return err
+		}
+	}
+	if o.secrets > 0 {
+		if err := onPlatform(ctx, o, true, func(s *stage) error { return secrets(ctx, s, o.secrets, o.idle) }); err != nil {
 			return err
 		}
 	}
 	if o.pushes == 0 {
 		return nil
 	}
-	return onPlatform(ctx, o, func(s *stage) error {
+	return onPlatform(ctx, o, false, func(s *stage) error {
 		for _, size := range o.sizes {
 			if err := pushes(ctx, s, size, o.pushes); err != nil {
 				return err
@@ -98,7 +105,7 @@ type stage struct {
 
 // onPlatform starts a platform whose fleet holds one profile and no tenant, and
 // stops it afterwards.
-func onPlatform(ctx context.Context, o options, measure func(*stage) error) (err error) {
+func onPlatform(ctx context.Context, o options, openBao bool, measure func(*stage) error) (err error) {
 	dir, err := os.MkdirTemp("", "aether-bench-")
 	if err != nil {
 		return err
@@ -114,7 +121,7 @@ func onPlatform(ctx context.Context, o options, measure func(*stage) error) (err
 	}
 	p, err := local.Start(ctx, local.Options{
 		Root: o.root, Dir: filepath.Join(dir, "platform"), Ports: ports, Fleet: filepath.Join(seed.dir, "tenants"),
-		Attached: true, Progress: os.Stderr, Now: time.Now,
+		OpenBao: openBao, Attached: true, Progress: os.Stderr, Now: time.Now,
 	})
 	if err != nil {
 		return err
