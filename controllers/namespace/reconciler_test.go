@@ -603,11 +603,14 @@ func TestSpecsThatMayNotBeAreRefused(t *testing.T) {
 }
 
 func TestSecretsThatNothingServesAreToldOf(t *testing.T) {
-	w := newWorld(t, profile("default"), tenant("secrets"), tenantNamespace("secrets-web", func(tn *v1alpha1.TenantNamespace) {
+	without := profile("bare")
+	without.Spec.Base.SourceRef = &v1alpha1.BaseSourceRef{Kind: "GitRepository", Name: "without-openbao"}
+	w := newWorld(t, without, tenant("secrets", func(s *v1alpha1.TenantSpec) { s.Namespaces.Profiles = []string{"bare"} }), tenantNamespace("secrets-web", func(tn *v1alpha1.TenantNamespace) {
+		tn.Spec.Profile = "bare"
 		tn.Spec.Secrets = []v1alpha1.NamespaceSecret{{Name: "db", SecretSource: v1alpha1.SecretSource{Path: "db"}}}
 	}))
 	w.says("secrets-web", v1alpha1.ReasonSecretsNotServed,
-		`spec.secrets: profile "default" has no component that syncs secrets; use another profile, or take spec.secrets out`)
+		`spec.secrets: profile "bare" has no component that syncs secrets; use another profile, or take spec.secrets out`)
 	if w.isSealed("secrets-web") {
 		t.Error("the rest is not in place")
 	}

@@ -1,14 +1,17 @@
 package namespace
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -113,13 +116,32 @@ func (w *world) start() {
 	w.process = process{
 		Reconciler: &Reconciler{
 			Client: c.GetClient(), applier: applier, observer: eyes, recorder: rec, now: w.clock.Now,
-			templates: &Templates{bases: func(context.Context, *v1alpha1.BaseSourceRef) (render.Base, error) { return render.EmbeddedBase(), nil }},
+			templates: &Templates{bases: baseOf},
 			published: func(context.Context, *v1alpha1.TenantNamespace) time.Time { return time.Time{} },
 		},
 		tenants:  &TenantReconciler{Client: c.GetClient(), now: w.clock.Now},
 		observer: eyes, wire: wire, recorder: rec, cached: c.GetClient(),
 		kill: func() { kill(); done.Wait() },
 	}
+}
+
+// baseOf is the embedded base, and of a profile that names a source one without
+// component that syncs secrets.
+func baseOf(_ context.Context, ref *v1alpha1.BaseSourceRef) (render.Base, error) {
+	embedded := render.EmbeddedBase()
+	if ref == nil {
+		return embedded, nil
+	}
+	files := fstest.MapFS{}
+	err := fs.WalkDir(embedded.FS, ".", func(name string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		data, err := fs.ReadFile(embedded.FS, name)
+		files[name] = &fstest.MapFile{Data: bytes.ReplaceAll(data, []byte("- ../../namespace/openbao-sync\n"), nil)}
+		return err
+	})
+	return render.Base{FS: files, Revision: "without-openbao"}, err
 }
 
 // restart kills the process and starts another.

@@ -51,6 +51,9 @@ type Reconciler struct {
 	sweep func()
 }
 
+// lag is how long to wait for a watch that is behind our own writes.
+const lag = 50 * time.Millisecond
+
 // scope is one reconcile of one SecretSync.
 type scope struct {
 	ss *v1alpha1.SecretSync
@@ -85,7 +88,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	}
 	s := &scope{ss: ss, written: *ss.Status.DeepCopy(), memory: r.memories.of(ss)}
 	if s.memory.ahead(ss) {
-		return ctrl.Result{}, nil // the event of our own write is on its way
+		return ctrl.Result{RequeueAfter: lag}, nil // our own write is on its way, and wakes nobody
 	}
 	if wait := r.due(s); wait > 0 {
 		return ctrl.Result{RequeueAfter: wait}, nil
