@@ -57,6 +57,7 @@ func check(tree Tree, dir, platform *directory, profiles map[string]*Object[*v1a
 		c.checkCluster(cluster)
 	}
 	if c.owner != nil {
+		c.checkMount(namespaces)
 		c.admit(slices.DeleteFunc(namespaces, wantsUnknown))
 	}
 	return c.checked
@@ -231,6 +232,7 @@ func (c *checker) checkProfile(fail failFunc, n *v1alpha1.TenantNamespace, p *v1
 	for _, err := range tenancy.CheckOverrides(n, p) {
 		failWith(fail, err)
 	}
+	checkGenerate(fail, n, p)
 	for i, access := range n.Spec.Access {
 		c.checkRole(fail, fmt.Sprintf("spec.access[%d]", i), access.Role, p)
 	}

@@ -14,6 +14,7 @@ func checkFleet(tree Tree, tenants []*Tenant, checks map[string]*checked, incumb
 	l := &lines{tree: tree}
 	checkStrays(l, tenants, checks)
 	checkPrefixes(l, tenants, checks, incumbents)
+	checkPlaces(l, tenants, checks, incumbents)
 	findPeers(l, tenants)
 	for _, t := range tenants {
 		t.Errors = once(t.Errors)

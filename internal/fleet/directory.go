@@ -44,6 +44,8 @@ type reader struct {
 	*directory
 	dirs map[string]bool // that any of the files is below; see hasDirectory
 	more int             // errors beyond MaxErrors
+
+	expressions int // in templates of secrets, so far
 }
 
 // readDirectory reads one directory. It does not fail: what is wrong is in errs.

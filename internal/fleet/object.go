@@ -74,10 +74,10 @@ func (r *reader) object(doc *document) {
 		return // the schema would only say it again
 	}
 	known.setDefaults(content)
+	f.durations(kind, content) // the schema's rules would only say that CEL knows none
 	for _, err := range known.validate(content) {
 		f.schemaError(known, err, w.spared)
 	}
-	f.durations(kind, content)
 	f.unknown, f.mistyped = w.unknowns, w.meant
 	if f.count > f.unknown {
 		return

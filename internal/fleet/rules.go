@@ -53,9 +53,6 @@ func checkTenant(f *findings, t *v1alpha1.Tenant) {
 	if q := t.Spec.Quota; q != nil {
 		f.quota("spec.quota.hard", q.Hard)
 	}
-	if s := t.Spec.Secrets; s != nil {
-		f.check("spec.secrets.path", checkSecretPath(s.Path))
-	}
 	f.labels("spec.nodeSelector", t.Spec.NodeSelector)
 	f.egress("spec.network.egress", t.Spec.Network.Egress)
 }
@@ -66,15 +63,8 @@ func checkNamespace(f *findings, n *v1alpha1.TenantNamespace) {
 	f.annotations("spec.annotations", n.Spec.Annotations)
 	f.ingress("spec.network.ingress", n.Spec.Network.Ingress)
 	f.egress("spec.network.egress", n.Spec.Network.Egress)
-	for i, s := range n.Spec.Secrets {
-		at := fmt.Sprintf("spec.secrets[%d]", i)
-		f.objectName(at+".name", s.Name)
-		f.check(at+".path", checkSecretPath(s.Path))
-		for _, key := range sortedKeys(s.Keys) {
-			if len(validation.IsConfigMapKey(key)) > 0 {
-				f.at(keyed(at+".keys", key), fmt.Sprintf("%q is no key of a Secret; use letters, digits, '-', '_' and '.'", shorten(key)))
-			}
-		}
+	for i := range n.Spec.Secrets {
+		f.secret(fmt.Sprintf("spec.secrets[%d]", i), &n.Spec.Secrets[i])
 	}
 	if g := n.Spec.GitOps; g != nil {
 		f.check("spec.gitops.url", checkURL(g.URL))
@@ -377,20 +367,6 @@ func checkLabelLengths(host string) string {
 		}
 	}
 	return ""
-}
-
-// checkSecretPath wants a path that OpenBao cannot read in two ways.
-func checkSecretPath(p string) string {
-	for segment := range strings.SplitSeq(p, "/") {
-		if p != "" && (segment == "" || segment == "." || strings.ContainsFunc(segment, unprintable)) {
-			return fmt.Sprintf("%q is not a plain path; write one such as payments/db", shorten(p))
-		}
-	}
-	return ""
-}
-
-func unprintable(r rune) bool {
-	return r <= ' ' || r == 0x7f || r == '%' || r == '\\' || r == '{' || r == '}'
 }
 
 // checkURL wants a repository that is not a cloud's metadata service.

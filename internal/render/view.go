@@ -224,11 +224,7 @@ func (t *Template) viewSize(n *v1alpha1.TenantNamespace) (map[string]any, error)
 }
 
 func viewTenant(t *v1alpha1.Tenant) map[string]any {
-	secrets := map[string]any{"mount": "secret", "path": t.Name}
-	if s := t.Spec.Secrets; s != nil {
-		secrets["mount"] = cmp.Or(s.Mount, "secret")
-		secrets["path"] = cmp.Or(s.Path, t.Name)
-	}
+	place := tenancy.PlaceOf(t)
 	return map[string]any{
 		"name":            t.Name,
 		"displayName":     cmp.Or(t.Spec.DisplayName, t.Name),
@@ -238,7 +234,7 @@ func viewTenant(t *v1alpha1.Tenant) map[string]any {
 		"storageClasses":  textList(t.Spec.StorageClasses),
 		"priorityClasses": textList(t.Spec.PriorityClasses),
 		"nodeSelector":    mapTree(t.Spec.NodeSelector),
-		"secrets":         secrets,
+		"secrets":         map[string]any{"mount": place.Mount, "path": place.Path},
 	}
 }
 
