@@ -61,6 +61,8 @@ func TestClusterCommands(t *testing.T) {
 		{"get-sources-no-forge", 2, []string{"get", "sources", "--url", "https://git.example.com"}},
 		{"get-not-found", 4, []string{"get", "namespaces", "acme-wbe"}},
 		{"get-none", 0, []string{"get", "namespaces", "--tenant", "hooli"}},
+		{"get-secrets-none", 0, []string{"get", "secrets", "acme-web"}},
+		{"get-secrets-not-found", 4, []string{"get", "secrets", "acme-apj"}},
 		{"explain", 1, []string{"explain", "namespace", "acme-web"}},
 		{"explain-removed", 1, []string{"explain", "namespace", "acme-old"}},
 		{"explain-not-found", 4, []string{"explain", "namespace", "web"}},
@@ -100,6 +102,23 @@ func TestClusterCommands(t *testing.T) {
 		var list unstructured.UnstructuredList
 		if err := list.UnmarshalJSON(out); err != nil || code != 0 || len(list.Items) != 1 || list.Items[0].GetKind() != "Tenant" {
 			t.Errorf("exit code %d, %v:\n%s", code, err, out)
+		}
+	})
+	t.Run("secrets are listed with when they are asked for next", func(t *testing.T) {
+		for _, args := range [][]string{{"acme-api", "db"}, {"-n", "acme-api"}, {"--tenant", "acme"}} {
+			code, out := w.run(t, w.kubeconfig, append([]string{"get", "secrets"}, args...)...)
+			if code != 0 || !bytes.Contains(out, []byte("acme-api    db     db       secret/acme/api/db   3         10h   10h      in ")) {
+				t.Errorf("%v: exit code %d:\n%s", args, code, out)
+			}
+		}
+		code, out := w.run(t, w.kubeconfig, "get", "ssync", "-o", "json", "--tenant", "acme")
+		var list unstructured.UnstructuredList
+		if err := list.UnmarshalJSON(out); err != nil || code != 0 || len(list.Items) != 1 || list.Items[0].GetKind() != "SecretSync" || list.Items[0].Object["nextRefresh"] == "" {
+			t.Errorf("exit code %d, %v:\n%s", code, err, out)
+		}
+		code, out = w.run(t, w.kubeconfig, "explain", "namespace", "acme-api")
+		if code != 0 || !bytes.Contains(out, []byte("Secrets      not synced: 1 of 1 secrets: db (OpenBaoUnavailable)")) || !bytes.Contains(out, []byte("db       secret/acme/api/db   3")) {
+			t.Errorf("exit code %d:\n%s", code, out)
 		}
 	})
 	t.Run("a forge tells whether what is applied was reviewed", func(t *testing.T) {
@@ -300,8 +319,11 @@ func (w *world) populate() {
 
 	w.namespaceWithDrift(waiting, isolated)
 	api := w.namespace("acme-api", v1alpha1.TenantNamespaceSpec{Tenant: "acme", Size: "small"}, nil)
-	api.Status = v1alpha1.TenantNamespaceStatus{ObservedGeneration: api.Generation, Conditions: []metav1.Condition{ready, isolated}}
+	api.Status = v1alpha1.TenantNamespaceStatus{ObservedGeneration: api.Generation, Conditions: []metav1.Condition{
+		ready, isolated, condition(v1alpha1.ConditionSecretsSynced, metav1.ConditionFalse, v1alpha1.ReasonSecretsNotSynced, "1 of 1 secrets: db (OpenBaoUnavailable)"),
+	}}
 	w.status(api)
+	w.secret()
 	old := w.namespace("acme-old", v1alpha1.TenantNamespaceSpec{Tenant: "acme", Size: "small"}, map[string]string{
 		v1alpha1.AnnotationRemovedAt: "2026-03-01T09:30:00Z", v1alpha1.AnnotationRemovedIn: revision,
 	})
@@ -319,6 +341,18 @@ func (w *world) populate() {
 	w.create(&sourcev1.GitRepository{ObjectMeta: metav1.ObjectMeta{Namespace: v1alpha1.SystemNamespace, Name: "fleet"}, Spec: sourcev1.GitRepositorySpec{
 		URL: "https://git.example.com/fleet.git", Interval: metav1.Duration{Duration: time.Hour},
 	}})
+}
+
+// secret is one that was synced, before OpenBao went away.
+func (w *world) secret() {
+	w.create(&corev1.Namespace{ObjectMeta: made("", "acme-api", "namespace/namespace")})
+	db := &v1alpha1.SecretSync{ObjectMeta: made("acme-api", "db", "namespace/openbao-sync"), Spec: v1alpha1.SecretSyncSpec{SecretSource: v1alpha1.SecretSource{Path: "api/db"}}}
+	w.create(db)
+	now := metav1.Now()
+	db.Status = v1alpha1.SecretSyncStatus{Source: "secret/acme/api/db", SecretName: "db", Version: 3, VersionTime: &now, SyncedTime: &now, Conditions: []metav1.Condition{
+		condition("Ready", metav1.ConditionFalse, v1alpha1.ReasonOpenBaoUnavailable, "OpenBao is sealed; the Secret keeps what it holds"),
+	}}
+	w.status(db)
 }
 
 func (w *world) exception(name, expires string, allow v1alpha1.Allowance, namespaces ...string) {

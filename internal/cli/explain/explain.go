@@ -36,6 +36,8 @@ func NewCommand(env *cli.Env) *cobra.Command {
   - every object made for it: the component that made it, the commit and line, and
     whether it is present, drifted (someone changed it; it is being put back) or
     missing
+  - its secrets: where in OpenBao each comes from, its version and that version's age,
+    when it is asked for next, and why it is not synced; never what it holds
   - its quota: used, granted, and the tenant's budget
   - who has access, and where that is written
   - what may reach it and what it may reach, with what the other side still refuses

@@ -34,6 +34,8 @@ type facts struct {
 	live map[string]*unstructured.Unstructured
 	// quotas are those that Aether made, with the usage that Kubernetes has counted.
 	quotas []corev1.ResourceQuota
+	// secrets are those of spec.secrets and those that the team made.
+	secrets []v1alpha1.SecretSync
 }
 
 // gather reads everything, once.
@@ -96,6 +98,12 @@ func gather(ctx context.Context, c client.Client, name string) (*facts, error) {
 		return nil, cli.ClusterError(err, "list ResourceQuotas in "+name)
 	}
 	f.quotas = quotas.Items
+
+	var secrets v1alpha1.SecretSyncList
+	if err := c.List(ctx, &secrets, client.InNamespace(name)); err != nil && !meta.IsNoMatchError(err) {
+		return nil, cli.ClusterError(err, "list SecretSyncs in "+name)
+	}
+	f.secrets = secrets.Items
 	return f, nil
 }
 

@@ -13,6 +13,7 @@ import (
 func (o *Options) print(r *Report) {
 	o.printHead(r)
 	o.printObjects(r)
+	o.printSecrets(r)
 	o.printQuota(r)
 	o.printAccess(r)
 	o.printNetwork("May be reached by", r.Ingress)
@@ -55,6 +56,9 @@ func (o *Options) printHead(r *Report) {
 		isolated += ": " + r.IsolatedMessage
 	}
 	row("Isolated", isolated)
+	if r.SecretsSynced != "" && r.SecretsSynced != "True" {
+		row("Secrets", "not synced: "+r.SecretsSyncedMessage)
+	}
 	if r.Removed != nil {
 		text := "left Git at " + r.Removed.At
 		if r.Removed.In != "" {

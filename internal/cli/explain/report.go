@@ -35,9 +35,13 @@ type Report struct {
 	// admitted, and why not.
 	Isolated        string `json:"isolated"`
 	IsolatedMessage string `json:"isolatedMessage,omitempty"`
+	// SecretsSynced is True, False or Unknown where spec.secrets is set.
+	SecretsSynced        string `json:"secretsSynced,omitempty"`
+	SecretsSyncedMessage string `json:"secretsSyncedMessage,omitempty"`
 
 	Removed *Removed     `json:"removed,omitempty"`
 	Objects []Object     `json:"objects"`
+	Secrets []Secret     `json:"secrets,omitempty"`
 	Quota   []Quota      `json:"quota,omitempty"`
 	Access  []Access     `json:"access"`
 	Ingress []Connection `json:"ingress"`
@@ -135,6 +139,7 @@ func explain(f *facts, now time.Time) *Report {
 		Message:   ready.Message,
 		Isolated:  "Unknown",
 		Objects:   objects(f),
+		Secrets:   secrets(f, now),
 		Quota:     quota(f),
 		Access:    access(f),
 		Ingress:   ingress(f),
@@ -146,6 +151,9 @@ func explain(f *facts, now time.Time) *Report {
 	}
 	if c := meta.FindStatusCondition(n.Status.Conditions, v1alpha1.ConditionIsolated); c != nil {
 		r.Isolated, r.IsolatedMessage = string(c.Status), c.Message
+	}
+	if c := meta.FindStatusCondition(n.Status.Conditions, v1alpha1.ConditionSecretsSynced); c != nil {
+		r.SecretsSynced, r.SecretsSyncedMessage = string(c.Status), c.Message
 	}
 	if f.tenant != nil {
 		r.DisplayName = f.tenant.Spec.DisplayName

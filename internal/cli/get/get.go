@@ -1,9 +1,10 @@
-// Package get is `aether get`: tenants, namespaces and sources with their state.
+// Package get is `aether get`: tenants, namespaces, secrets and sources with their state.
 package get
 
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -37,8 +38,12 @@ type Options struct {
 var kinds = map[string]func(context.Context, client.Client, *Options) (*listing, error){
 	"tenants":    tenants,
 	"namespaces": namespaces,
+	"secrets":    secrets,
 	"sources":    sources,
 }
+
+// kindNames are what can be asked for, as people are told.
+var kindNames = slices.Sorted(maps.Keys(kinds))
 
 // listing is what was found: a table for people and objects for machines.
 type listing struct {
@@ -56,12 +61,17 @@ type listing struct {
 func NewCommand(env *cli.Env) *cobra.Command {
 	o := &Options{Env: env, Forge: Forge{Getenv: os.Getenv}}
 	cmd := &cobra.Command{
-		Use:   "get [tenants|namespaces|sources] [NAME...]",
-		Short: "List tenants, namespaces or sources with their state",
+		Use:   "get [tenants|namespaces|secrets|sources] [NAME...]",
+		Short: "List tenants, namespaces, secrets or sources with their state",
 		Long: `List what Aether keeps in the cluster, and whether it is as Git asks for: tenants
-(the default), namespaces or sources. The column STATUS says why something is not
-ready; REVISION is the commit that last changed it. "aether explain namespace"
+(the default), namespaces, secrets or sources. The column STATUS says why something
+is not ready; REVISION is the commit that last changed it. "aether explain namespace"
 tells the whole story of one namespace.
+
+Secrets are those that are kept equal to OpenBao's: where each comes from, its
+version there and that version's AGE, when the Secret was last written (SYNCED) and
+when OpenBao is asked NEXT. A namespace may be named before the secrets in it. No
+value is read, and none is shown.
 
 Of sources, the column REVIEWED says whether what is applied is what was reviewed:
 it follows the commit that was applied to the pull request that brought it, and
@@ -73,14 +83,15 @@ with a reason where nobody reviewed it, the review refused it, or something else
 applied, such as a merge after the branch had moved on; Unknown where it cannot be
 told, and - where no forge is named. In json and yaml it is the field "review".
 
-kubectl shows the same objects: kubectl get tenants, tenantnamespaces,
+kubectl shows the same objects: kubectl get tenants, tenantnamespaces, secretsyncs,
 tenantsources, or all of them with kubectl get aether -A.`,
 		Example: `  aether get
   aether get namespaces --tenant acme
+  aether get secrets acme-web
   aether get sources --output wide
   aether get sources --forge gitea --url https://git.example.com
   aether get namespaces acme-web --output yaml`,
-		ValidArgs: []string{"tenants", "namespaces", "sources"},
+		ValidArgs: kindNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.Kind = "tenants"
 			if len(args) > 0 {
@@ -92,7 +103,7 @@ tenantsources, or all of them with kubectl get aether -A.`,
 	flags := cmd.Flags()
 	flags.StringVarP(&o.Output, "output", "o", "table", "table, wide, yaml or json")
 	flags.StringVar(&o.Tenant, "tenant", "", "only this tenant's")
-	flags.StringVarP(&o.Namespace, "namespace", "n", "", "only this namespace, or the sources in it (default: all)")
+	flags.StringVarP(&o.Namespace, "namespace", "n", "", "only this namespace, or the secrets or sources in it (default: all)")
 	o.AddFlags(flags)
 	o.Forge.addFlags(flags)
 	return cmd
@@ -102,10 +113,12 @@ func run(ctx context.Context, o *Options) error {
 	if !slices.Contains([]string{"table", "wide", "yaml", "json"}, o.Output) {
 		return cli.Usage("--output table, wide, yaml or json", "--output: %q is not a format", o.Output)
 	}
-	list, err := kindOf(o.Kind)
+	kind, list, err := kindOf(o.Kind)
 	if err != nil {
 		return err
 	}
+	o.Kind = kind
+	o.takeNamespace()
 	if err := o.Forge.check(); err != nil {
 		return err
 	}
@@ -114,6 +127,9 @@ func run(ctx context.Context, o *Options) error {
 		return err
 	}
 	found, err := list(ctx, c, o)
+	if e := (*cli.Error)(nil); errors.As(err, &e) {
+		return err
+	}
 	if err != nil {
 		return cli.ClusterError(err, "list "+o.Kind)
 	}
@@ -138,26 +154,36 @@ func run(ctx context.Context, o *Options) error {
 	return nil
 }
 
+// takeNamespace reads the first name as the namespace where secrets are asked for:
+// there they have their names, and not in a fleet.
+func (o *Options) takeNamespace() {
+	if o.Kind == "secrets" && o.Namespace == "" && len(o.Names) > 0 {
+		o.Namespace, o.Names = o.Names[0], o.Names[1:]
+	}
+}
+
 // kindOf takes a kind by its name, in plural or singular, or by its resource's
 // name as kubectl knows it.
-func kindOf(name string) (func(context.Context, client.Client, *Options) (*listing, error), error) {
+func kindOf(name string) (string, func(context.Context, client.Client, *Options) (*listing, error), error) {
 	plain := strings.TrimPrefix(strings.ToLower(name), "tenant")
 	switch plain {
 	case "", "s", "tnt":
 		plain = "tenants"
 	case "namespace", "ns", "tns":
 		plain = "namespaces"
+	case "secret", "secretsync", "secretsyncs", "ssync":
+		plain = "secrets"
 	case "source", "src", "tsrc":
 		plain = "sources"
 	}
 	if list, ok := kinds[plain]; ok {
-		return list, nil
+		return plain, list, nil
 	}
-	try := "aether get tenants, namespaces or sources"
-	if near := cli.Nearest(name, []string{"tenants", "namespaces", "sources"}); len(near) > 0 {
+	try := "aether get tenants, namespaces, secrets or sources"
+	if near := cli.Nearest(name, kindNames); len(near) > 0 {
 		try = "aether get " + near[0]
 	}
-	return nil, cli.Usage(try, "there is nothing called %q to get", name)
+	return "", nil, cli.Usage(try, "there is nothing called %q to get", name)
 }
 
 func (o *Options) wants(name string) bool { return len(o.Names) == 0 || slices.Contains(o.Names, name) }
@@ -229,6 +255,7 @@ func namespaces(ctx context.Context, c client.Client, o *Options) (*listing, err
 			row = append(row, cli.Text(n.Spec.Profile), cli.Text(fmt.Sprint(len(n.Status.Inventory))), cli.Text(orDash(n.Annotations[v1alpha1.AnnotationPath])))
 		}
 		l.add(n, row)
+		l.noteSecrets(n)
 	}
 	return l, nil
 }
@@ -325,6 +352,8 @@ func kindName(obj client.Object) string {
 		return v1alpha1.KindTenant
 	case *v1alpha1.TenantNamespace:
 		return v1alpha1.KindTenantNamespace
+	case *v1alpha1.SecretSync:
+		return v1alpha1.KindSecretSync
 	default:
 		return v1alpha1.KindTenantSource
 	}
