@@ -42,10 +42,12 @@ func Find(base, head *review.Side, report *review.Report) []review.Finding {
 		w.budget(f, t)
 		w.names(f, t)
 		w.removals(f, t)
+		w.secrets(f, t)
 		w.sources(f, t)
 		w.limits(f, t)
 	}
 	w.profiles(f)
+	w.openBao(f)
 	w.exceptions(f)
 	blastRadius(f, report)
 	return f.findings()

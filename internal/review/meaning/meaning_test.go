@@ -27,7 +27,7 @@ func TestWhatAChangeMeansIsSaidHighestRiskFirst(t *testing.T) {
 		"a role for a team": {
 			why:  "who can read Secrets or run a shell is what a reviewer looks for first",
 			head: []string{"acme/web.yaml", "spec:\n", "spec:\n  access: [{kind: Group, name: acme-web-team, role: editor}]\n"},
-			want: []string{"high RightsGained: Group acme-web-team can now get, create pods/attach, pods/exec and pods/portforward; read, create, delete, patch, update Secrets; get, patch, update deployments/scale (apps), replicasets/scale (apps) and statefulsets/scale (apps), and 3 more in acme-web"},
+			want: []string{"high RightsGained: Group acme-web-team can now get, create pods/attach, pods/exec and pods/portforward; read, create, delete, deletecollection, patch, update secretsyncs (aetherplatform.cloud); read, create, delete, patch, update Secrets, and 4 more in acme-web"},
 		},
 		"a role of the profile": {
 			why:  "reading Pods is a small thing",
@@ -262,8 +262,8 @@ spec: {tenant: acme, allow: {exposure: [ExternalIPs]}, owner: platform, reason: 
 		},
 		"all secrets from elsewhere": {
 			why:  "nothing in any namespace says so",
-			head: []string{"acme/tenant.yaml", "spec:\n", "spec:\n  secrets: {mount: other}\n"},
-			want: []string{"high SecretSourceChanged: All secrets of tenant acme are read from another place in OpenBao: spec.secrets of its Tenant changed"},
+			head: []string{"acme/tenant.yaml", "spec:\n", "spec:\n  secrets: {path: teams/acme}\n"},
+			want: []string{"high SecretSourceChanged: All secrets of tenant acme are read from secret/teams/acme instead of secret/acme in OpenBao: spec.secrets of its Tenant changed"},
 		},
 		"another application repository": {
 			why:  "other people's code would run there",

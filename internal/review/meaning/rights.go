@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/aetherplatform/aether/api/v1alpha1"
 	"github.com/aetherplatform/aether/internal/fields"
 	"github.com/aetherplatform/aether/internal/prose"
 	"github.com/aetherplatform/aether/internal/review"
@@ -222,6 +223,9 @@ func (w *world) rights(f *facts, s *scope) {
 	subjects := maps.Clone(base)
 	maps.Copy(subjects, head)
 	for _, who := range slices.Sorted(maps.Keys(subjects)) {
+		if who == "ServiceAccount "+s.namespace+"/"+v1alpha1.SecretSyncAccount && w.memory.syncsOnly(base[who]) && w.memory.syncsOnly(head[who]) {
+			continue // it is the platform's, comes and goes with secrets, and does no more than it is for
+		}
 		change := w.memory.change(base[who], head[who])
 		said := strings.ReplaceAll(who, "ServiceAccount "+s.namespace+"/", "ServiceAccount ")
 		one := fact{who: said, noun: "subjects", tenant: s.tenant, scope: s.scopeKey, place: s.place(classRights)}
@@ -243,6 +247,25 @@ func (w *world) rights(f *facts, s *scope) {
 			f.add(lost)
 		}
 	}
+}
+
+// syncing is what an account of Aether's may do that keeps Secrets equal to OpenBao's:
+// nobody else can act as it.
+var syncing = func() map[right]bool {
+	all := map[right]bool{}
+	for _, verb := range []string{"get", "create", "patch", "update"} {
+		all[right{verb: verb, resource: "secrets"}] = true
+	}
+	for _, resource := range []string{"daemonsets", "deployments", "statefulsets"} {
+		all[right{verb: "patch", group: "apps", resource: resource}] = true
+	}
+	all[right{verb: "patch", group: v1alpha1.GroupVersion.Group, resource: "secretsyncs"}] = true
+	return all
+}()
+
+// syncsOnly is whether rules allow no more than syncing takes.
+func (m *rightsMemory) syncsOnly(rules []int) bool {
+	return len(without(m.union(rules), syncing)) == 0
 }
 
 // rightsOfNew is one fact for a namespace in which nobody had data.

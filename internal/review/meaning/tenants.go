@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"net/url"
-	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -268,54 +267,15 @@ func (w *world) names(f *facts, t *tenantPair) {
 	}
 }
 
-// sources finds secrets that are read from elsewhere, and namespaces that are
-// deployed from elsewhere. Paths are named, values are never at hand.
+// sources finds namespaces that are deployed from elsewhere.
 func (w *world) sources(f *facts, t *tenantPair) {
-	before, after := specOf(t.base), specOf(t.head)
-	if before != nil && after != nil && !reflect.DeepEqual(before.Secrets, after.Secrets) {
-		f.add(fact{
-			risk: review.High, category: review.SecretSource, tenant: t.name, place: t.place(),
-			text: "All secrets of tenant " + prose.Plain(t.name) + " are read from another place in OpenBao: spec.secrets of its Tenant changed",
-		})
-	}
 	old := namespacesOf(t.base)
 	for name, n := range namespacesOf(t.head) {
-		one := fact{category: review.SecretSource, tenant: t.name, scope: scopeKey{"", name}, place: placeOf(n.Position)}
-		was := old[name]
-		if was == nil {
-			continue // new: names says so
+		if was := old[name]; was != nil { // of a new one, names says so
+			one := fact{tenant: t.name, scope: scopeKey{"", name}, place: placeOf(n.Position)}
+			w.deployedFrom(f, one, was.Value.Spec.GitOps, n.Value.Spec.GitOps)
 		}
-		had, has := secretsOf(was.Value), secretsOf(n.Value)
-		all := maps.Clone(had)
-		maps.Copy(all, has)
-		for _, secret := range slices.Sorted(maps.Keys(all)) {
-			from, to := had[secret], has[secret]
-			said := one
-			what := "Secret " + prose.Plain(secret) + " of " + markWhere
-			switch {
-			case from == nil:
-				said.risk, said.text = review.Low, what+" is new, read from "+prose.Plain(to.Path)
-			case to == nil:
-				said.risk, said.text = review.Medium, what+" is no longer kept: what reads it fails"
-			case from.Path != to.Path:
-				said.risk, said.text = review.Medium, what+" is read from "+prose.Plain(to.Path)+" instead of "+prose.Plain(from.Path)
-			case !maps.Equal(from.Keys, to.Keys):
-				said.risk, said.text = review.Medium, what+" takes other keys from "+prose.Plain(to.Path)
-			default:
-				continue
-			}
-			f.add(said)
-		}
-		w.deployedFrom(f, one, was.Value.Spec.GitOps, n.Value.Spec.GitOps)
 	}
-}
-
-func secretsOf(n *v1alpha1.TenantNamespace) map[string]*v1alpha1.NamespaceSecret {
-	out := map[string]*v1alpha1.NamespaceSecret{}
-	for i := range n.Spec.Secrets {
-		out[n.Spec.Secrets[i].Name] = &n.Spec.Secrets[i]
-	}
-	return out
 }
 
 func (w *world) deployedFrom(f *facts, one fact, was, is *v1alpha1.GitOps) {
