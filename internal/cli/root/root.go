@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/aetherplatform/aether/internal/cli"
+	"github.com/aetherplatform/aether/internal/cli/convert"
 	"github.com/aetherplatform/aether/internal/cli/diff"
 	"github.com/aetherplatform/aether/internal/cli/explain"
 	"github.com/aetherplatform/aether/internal/cli/get"
@@ -56,7 +57,7 @@ what became of it and why, and run a whole platform on your own machine.
 			cmd.AddCommand(c)
 		}
 	}
-	add("offline", validate.NewCommand(env), test.NewCommand(env), render.NewCommand(env), diff.NewCommand(env))
+	add("offline", validate.NewCommand(env), test.NewCommand(env), render.NewCommand(env), diff.NewCommand(env), convert.NewCommand(env))
 	add("forge", review.NewCommand(env, engine(env)))
 	add("cluster", get.NewCommand(env), explain.NewCommand(env), reconcile.NewCommand(env), verify.NewCommand(env))
 	add("local", local.NewCommand(env))
