@@ -13,6 +13,7 @@ import (
 	"github.com/aetherplatform/aether/api/v1alpha1"
 	"github.com/aetherplatform/aether/internal/openbao"
 	"github.com/aetherplatform/aether/internal/openbao/access"
+	"github.com/aetherplatform/aether/internal/tenancy"
 )
 
 // Settings are what the operator was started with.
@@ -23,9 +24,6 @@ type Settings struct {
 	// and is shown to no other.
 	OwnAddressOnly bool
 }
-
-// defaultMount is the mount that every profile permits that names none.
-const defaultMount = "secret"
 
 // identify finds whose the namespace is and what OpenBao is to it.
 func (r *Reconciler) identify(ctx context.Context, s *scope) error {
@@ -62,15 +60,12 @@ func (r *Reconciler) identify(ctx context.Context, s *scope) error {
 
 // subject is a namespace as OpenBao is to know it.
 func (r *Reconciler) subject(ns *v1alpha1.TenantNamespace, tenant *v1alpha1.Tenant, profile *v1alpha1.NamespaceProfile) (access.Subject, error) {
+	place := tenancy.PlaceOf(tenant)
 	s := access.Subject{
 		Connection: r.settings.Connection,
 		Tenant:     tenant.Name, TenantUID: tenant.UID, Namespace: ns.Name,
-		Mount: defaultMount, Path: tenant.Name,
+		Mount: place.Mount, Path: place.Path,
 	}
-	if at := tenant.Spec.Secrets; at != nil {
-		s.Mount, s.Path = cmp.Or(at.Mount, s.Mount), cmp.Or(at.Path, s.Path)
-	}
-	mounts := []string{defaultMount}
 	if p := profile.Spec.OpenBao; p != nil {
 		if p.Address != "" && p.Address != s.Connection.Address {
 			s.Connection = openbao.Connection{Address: p.Address, Namespace: s.Connection.Namespace, AuthMount: s.Connection.AuthMount}
@@ -79,16 +74,13 @@ func (r *Reconciler) subject(ns *v1alpha1.TenantNamespace, tenant *v1alpha1.Tena
 		s.Connection.Namespace = cmp.Or(p.Namespace, s.Connection.Namespace)
 		s.Connection.AuthMount = cmp.Or(p.AuthMount, s.Connection.AuthMount)
 		s.Generate = p.Generate
-		if len(p.Mounts) > 0 {
-			mounts = p.Mounts
-		}
 	}
 	switch {
 	case r.bao == nil || s.Connection.Address == "":
 		return s, stalled(v1alpha1.ReasonOpenBaoNotConfigured, "No OpenBao is configured; start the namespace operator with --openbao-address, or set spec.openBao.address in NamespaceProfile %q", profile.Name)
 	case r.settings.OwnAddressOnly && s.Connection.Address != r.settings.Connection.Address:
 		return s, stalled(v1alpha1.ReasonOpenBaoNotConfigured, "NamespaceProfile %q names another OpenBao than the operator's own, to which the operator does not show its credential; run it with --openbao-auth=kubernetes, or take spec.openBao.address out", profile.Name)
-	case !slices.Contains(mounts, s.Mount):
+	case !slices.Contains(tenancy.MountsOf(profile), s.Mount):
 		return s, stalled(v1alpha1.ReasonMountNotAllowed, "Tenant %q has its secrets in the mount %q, which NamespaceProfile %q does not list in spec.openBao.mounts", tenant.Name, s.Mount, profile.Name)
 	}
 	return s, nil

@@ -251,7 +251,13 @@ func (c *cluster) sample(head *review.Side) {
 
 // isAsked is whether an object is of the kinds that come from Git.
 func isAsked(o *review.Rendered) bool {
-	return strings.HasPrefix(o.APIVersion, v1alpha1.GroupVersion.Group+"/")
+	return comesFromGit(schema.FromAPIVersionAndKind(o.APIVersion, o.Kind).GroupKind())
+}
+
+// comesFromGit is whether objects of a kind are read from Git. The one kind of
+// Aether's that is not is made in namespaces, as the rest of what is there.
+func comesFromGit(kind schema.GroupKind) bool {
+	return kind.Group == v1alpha1.GroupVersion.Group && kind.Kind != v1alpha1.KindSecretSync
 }
 
 // refuse leaves out what the operator would leave alone: a tenant with objects of

@@ -88,7 +88,7 @@ func (c *cluster) takes(name string) bool {
 // Aether's or has lost its label, is asked for.
 func (c *cluster) liveOf(ctx context.Context, o *unstructured.Unstructured, key id) (*unstructured.Unstructured, error) {
 	switch {
-	case key.Group == v1alpha1.GroupVersion.Group:
+	case comesFromGit(key.GroupKind):
 		return c.asked[key], nil
 	case key.GroupKind == schema.GroupKind{Kind: "Namespace"}:
 		return c.namespaces[key.name], nil
@@ -128,7 +128,7 @@ func (c *cluster) inscribe(o, live *unstructured.Unstructured, tenant string) {
 		was = live.GetLabels()
 	}
 	switch kind := o.GroupVersionKind(); {
-	case kind.Group == v1alpha1.GroupVersion.Group:
+	case comesFromGit(kind.GroupKind()):
 		if c.source != "" {
 			labels[v1alpha1.LabelSource] = c.source
 		}

@@ -224,7 +224,7 @@ func (w *world) request(s step) *request {
 
 	var object, old runtime.Object // nil interfaces where there is none
 	var owner = v1alpha1.FieldOwnerNamespace
-	if k.Group == v1alpha1.GroupVersion.Group {
+	if k.Group == v1alpha1.GroupVersion.Group && k.Kind != v1alpha1.KindSecretSync {
 		owner = v1alpha1.FieldOwnerSource
 	}
 	switch s.operation {
