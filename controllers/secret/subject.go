@@ -48,10 +48,11 @@ func (r *Reconciler) identify(ctx context.Context, s *scope) error {
 	case profile == nil:
 		return waiting(v1alpha1.ReasonProfileNotFound, "Waiting for NamespaceProfile %q", ns.Spec.Profile)
 	}
-	if s.subject, err = r.subject(ns, tenant, profile); err != nil {
+	s.subject, err = r.subject(ns, tenant, profile)
+	s.ss.Status.Source = s.place()
+	if err != nil {
 		return err
 	}
-	s.ss.Status.Source = s.place()
 	if len(s.ss.Spec.Generate) > 0 && !s.subject.Generate {
 		return stalled(v1alpha1.ReasonGenerateNotAllowed, "spec.generate: profile %q does not permit it; write the secret into OpenBao and leave generate out, or have the platform team set spec.openBao.generate", profile.Name)
 	}
