@@ -58,7 +58,7 @@ var environment = struct {
 	sync.Mutex
 	new func() (*expr.Env, error)
 }{new: sync.OnceValues(func() (*expr.Env, error) {
-	return expr.NewEnv(nil, []expr.Field{{Name: "data", Type: cel.MapType(cel.StringType, cel.StringType)}})
+	return expr.NewBoundedEnv(corev1.MaxSecretSize, []expr.Field{{Name: "data", Type: cel.MapType(cel.StringType, cel.StringType)}})
 })}
 
 // Compile checks a source as far as that can be done without OpenBao. Its error names
@@ -143,12 +143,14 @@ func (r *Recipe) Make(data map[string]any) (map[string][]byte, error) {
 		}
 		made[key] = []byte(text.(string))
 	}
+	room := corev1.MaxSecretSize
 	for _, key := range slices.Sorted(maps.Keys(r.templates)) {
-		filled, err := r.templates[key].fill(key, texts)
+		filled, err := r.templates[key].fill(key, texts, room)
 		if err != nil {
 			return nil, err
 		}
 		made[key] = filled
+		room -= len(filled)
 	}
 	if len(r.keys) == 0 && len(r.templates) == 0 {
 		for key, text := range texts {
@@ -169,13 +171,18 @@ func textOf(value any) (string, error) {
 	return string(text), err
 }
 
-func (t template) fill(key string, data map[string]any) ([]byte, error) {
+// fill ends at the first byte that no Secret has room for: eight kilobytes of a template
+// can ask for a gigabyte.
+func (t template) fill(key string, data map[string]any, room int) ([]byte, error) {
 	values, err := cel.NewActivation(map[string]any{"data": data})
 	if err != nil {
 		return nil, errorf(v1alpha1.ReasonInvalidSecret, "template[%s]: it cannot be filled in", key)
 	}
 	var filled []byte
 	for _, p := range t {
+		if len(filled) > room {
+			return nil, errorf(v1alpha1.ReasonInvalidSecret, "template[%s]: the Secret would hold more than the %d bytes that one can; take less of what OpenBao has", key, corev1.MaxSecretSize)
+		}
 		if p.expression == nil {
 			filled = append(filled, p.text...)
 			continue

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -144,6 +145,73 @@ func TestAnErrorNamesWhatIsWrongAndHoldsNoValue(t *testing.T) {
 				t.Errorf("it holds a value: %v", err)
 			}
 		})
+	}
+}
+
+// What a team writes must not take the memory of the one process that serves all teams.
+func TestATemplateIsBoundedBeforeItIsFilledIn(t *testing.T) {
+	data := map[string]any{"mib": strings.Repeat(canary[:1], 1<<20), "k64": strings.Repeat(canary[:1], 1<<16)}
+	for name, c := range map[string]struct{ text, want string }{
+		"the same over and over": {strings.Repeat("${data.mib}", 700), "template[K]: the Secret would hold more than the 1048576 bytes that one can; take less of what OpenBao has"},
+		"each letter by a text":  {`${data.k64.replace("h", data.k64)}`, "fails on what OpenBao has"},
+		"the same without types": {`${dyn(data.k64).replace("h", dyn(data.k64))}`, "fails on what OpenBao has"},
+		"each ten times, ten times over": {
+			`${"h"` + strings.Repeat(`.replace("h", "hhhhhhhhhh")`, 10) + "}", "fails on what OpenBao has",
+		},
+		"a list of texts":        {`${data.k64.split("").join(data.k64)}`, "fails on what OpenBao has"},
+		"a list of one text":     {"${[" + strings.Repeat("data.mib,", 700) + "].join()}", "fails on what OpenBao has"},
+		"a loop":                 {`${[1].map(i, data.mib).join()}`, "undeclared reference to 'map'"},
+		"a loop over many":       {`${string(lists.range(1000000).size())}`, "undeclared reference to 'lists'"},
+		"a list that doubles":    {`${string([[1]].map(a, a + a).map(a, a + a).size())}`, "undeclared reference to 'map'"},
+		"text by a format":       {`${"%s%s".format([data.mib, data.mib])}`, "format is not there; write the parts beside each other"},
+		"what is not there":      {`${dyn(1).replace("h", "h")}`, "fails on what OpenBao has"},
+		"a join of what is none": {`${dyn([1]).join("h")}`, "fails on what OpenBao has"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			r, err := Compile("spec", source(func(s *v1alpha1.SecretSource) {
+				s.Template = map[string]v1alpha1.SecretTemplate{"K": v1alpha1.SecretTemplate(c.text)}
+			}))
+			if err == nil {
+				_, err = r.Make(data)
+			}
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got %.300v, want %s", err, c.want)
+			}
+			runtime.ReadMemStats(&after)
+			if took := (after.TotalAlloc - before.TotalAlloc) >> 20; took > 100 {
+				t.Errorf("it took %d MiB", took)
+			}
+		})
+	}
+}
+
+func TestATemplateReplacesAndJoins(t *testing.T) {
+	data := map[string]any{"hosts": "a;b;;c", "n": ""}
+	for text, want := range map[string]string{
+		`${data.hosts.replace(";", ",")}`:             "a,b,,c",
+		`${data.hosts.replace(";", ",", 1)}`:          "a,b;;c",
+		`${data.hosts.replace(";", ",", -1)}`:         "a,b,,c",
+		`${data.hosts.replace("", "-")}`:              "-a-;-b-;-;-c-",
+		`${data.hosts.split(";").join(",")}`:          "a,b,,c",
+		`${["", data.hosts].join(",")}`:               ",a;b;;c",
+		`${data.hosts.split(";").join()}`:             "abc",
+		`${has(data.none) ? data.none : data.hosts}`:  "a;b;;c",
+		`${data.hosts.replace(";", data.n, 2)}`:       "ab;c",
+		`${"c" in data.hosts.split(";") ? "y" : "n"}`: "y",
+	} {
+		r, err := Compile("spec", source(func(s *v1alpha1.SecretSource) {
+			s.Template = map[string]v1alpha1.SecretTemplate{"K": v1alpha1.SecretTemplate(text)}
+		}))
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		made, err := r.Make(data)
+		if err != nil || string(made["K"]) != want {
+			t.Errorf("%s is %q, %v; want %q", text, made["K"], err, want)
+		}
 	}
 }
 

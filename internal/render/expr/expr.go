@@ -34,23 +34,25 @@ type Values = cel.Activation
 type Env struct {
 	cel   *cel.Env
 	types *provider
+	// most is how long what a call makes can get, in bytes; 0 where nobody cares.
+	most int
 }
 
 // NewEnv declares variables, and the object types that they are made of.
 func NewEnv(objects []Object, variables []Field) (*Env, error) {
+	return newEnv(0, objects, variables, []cel.EnvOption{ext.Strings(), ext.Lists(), ext.Sets(), ext.Encoders()})
+}
+
+func newEnv(most int, objects []Object, variables []Field, libraries []cel.EnvOption) (*Env, error) {
 	p := &provider{Provider: types.NewEmptyRegistry(), objects: map[string]Object{}}
 	for _, o := range objects {
 		p.objects[o.Name] = o
 	}
-	options := []cel.EnvOption{
+	options := append([]cel.EnvOption{
 		cel.CustomTypeProvider(p),
 		cel.CustomTypeAdapter(adapter{}),
 		cel.DefaultUTCTimeZone(true),
-		ext.Strings(),
-		ext.Lists(),
-		ext.Sets(),
-		ext.Encoders(),
-	}
+	}, libraries...)
 	for _, v := range variables {
 		options = append(options, cel.Variable(escape(v.Name), v.Type))
 		p.variables = append(p.variables, v.Name)
@@ -59,7 +61,7 @@ func NewEnv(objects []Object, variables []Field) (*Env, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot set up CEL: %w", err)
 	}
-	return &Env{cel: env, types: p}, nil
+	return &Env{cel: env, types: p, most: most}, nil
 }
 
 // With is the environment and one variable more.
@@ -70,7 +72,7 @@ func (e *Env) With(name string, t *cel.Type) (*Env, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot declare %s: %w", name, err)
 	}
-	return &Env{cel: env, types: &p}, nil
+	return &Env{cel: env, types: &p, most: e.most}, nil
 }
 
 // Expression is compiled, and safe for concurrent use.
@@ -114,6 +116,9 @@ func (e *Env) Compile(source string) (*Expression, error) {
 // the expression says: counting takes longer than most evaluations.
 func (e *Env) program(checked *cel.Ast) (cel.Program, error) {
 	options := []cel.ProgramOption{cel.CustomDecoratorV2(orderly), cel.EvalOptions(cel.OptOptimize)}
+	if e.most > 0 {
+		options = append(options, cel.CustomDecoratorV2(bounded(e.most)))
+	}
 	cost, err := e.cel.EstimateCost(checked, unknownSizes{})
 	if err != nil {
 		return nil, err
