@@ -1,5 +1,6 @@
 // Package attacks tries to break tenancy, on a real API server, with the admission
-// policies and the RBAC that Aether installs and none of its processes running.
+// policies and the RBAC that Aether installs and none of its processes running. Those on
+// secrets have the operator's controllers and an OpenBao in the middle.
 //
 // Each test is named for what it tries. It asserts that the attempt is refused and
 // that nothing has changed, and beside it a control shows that the legitimate
