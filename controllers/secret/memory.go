@@ -9,6 +9,7 @@ import (
 
 	"github.com/aetherplatform/aether/api/v1alpha1"
 	"github.com/aetherplatform/aether/internal/openbao"
+	"github.com/aetherplatform/aether/internal/openbao/access"
 )
 
 // memory is what this process knows of one SecretSync and has written nowhere.
@@ -32,6 +33,8 @@ type memory struct {
 	// owned is when the Namespace was last seen to be the tenant's, and its UID.
 	owned     time.Time
 	namespace types.UID
+	// subject that a session was made for last.
+	subject access.Subject
 	// hurry: something else has changed, so that it is due now.
 	hurry bool
 
@@ -106,11 +109,16 @@ func (m *memories) measured(of *memory, tenant string, failing bool, confirmed t
 	of.tenant, of.failing, of.confirmed = tenant, failing, confirmed
 }
 
-func (m *memories) forget(name types.NamespacedName) {
+// forget returns the subject of what is forgotten; none where there was no session.
+func (m *memories) forget(name types.NamespacedName) (subject access.Subject) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if known := m.byName[name]; known != nil {
+		subject = known.subject
+	}
 	delete(m.byName, name)
 	delete(m.hurried, name)
+	return subject
 }
 
 // outages are the OpenBaos that are away: while one is, it is asked by one after

@@ -1,10 +1,11 @@
 package secret
 
 // What this package may do, and why. Aether's own kinds come from watches; Namespaces
-// are read live, before something of a tenant's is put into one.
+// are read live, before something of a tenant's is put into one and before it is
+// decided who keeps a way into OpenBao.
 //
 // +kubebuilder:rbac:groups=aetherplatform.cloud,resources=tenants;tenantnamespaces;namespaceprofiles,verbs=get;list;watch
-// +kubebuilder:rbac:groups="",resources=namespaces,verbs=get
+// +kubebuilder:rbac:groups="",resources=namespaces,verbs=get;list
 
 // What is wanted, the finalizer of what is to be retained, and what became of it.
 //

@@ -3,8 +3,10 @@ package secret
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -92,6 +94,24 @@ func (r *Reconciler) subject(ns *v1alpha1.TenantNamespace, tenant *v1alpha1.Tena
 //
 // It asks the API server, since watches lag behind.
 func (r *Reconciler) owned(ctx context.Context, s *scope) error {
+	err := r.isOwned(ctx, s)
+	if errors.As(err, new(*condition)) {
+		r.letGo(s.memory.subject)
+		s.memory.owned, s.memory.subject = time.Time{}, access.Subject{}
+	}
+	return err
+}
+
+// letGo has what a subject has in OpenBao taken out before long: whoever makes a
+// Namespace of that name finds nothing to log in by.
+func (r *Reconciler) letGo(subject access.Subject) {
+	if r.bao != nil && subject != (access.Subject{}) {
+		r.bao.Forget(subject)
+	}
+	r.sweep()
+}
+
+func (r *Reconciler) isOwned(ctx context.Context, s *scope) error {
 	ns := &metav1.PartialObjectMetadata{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Namespace"}}
 	err := r.live.Get(ctx, client.ObjectKey{Name: s.ss.Namespace}, ns)
 	switch {
@@ -99,13 +119,18 @@ func (r *Reconciler) owned(ctx context.Context, s *scope) error {
 		return waiting(v1alpha1.ReasonProvisioning, "Waiting for Namespace %q", s.ss.Namespace)
 	case err != nil:
 		return fmt.Errorf("cannot get Namespace: %w", err)
-	case ns.Labels[v1alpha1.LabelTenant] != s.subject.Tenant || ns.Annotations[v1alpha1.AnnotationTenantUID] != string(s.subject.TenantUID):
+	case !isOf(s.subject, ns):
 		return stalled(v1alpha1.ReasonNoTenant, "Namespace %q is not tenant %q's: its label or its tenant's UID is another", s.ss.Namespace, s.subject.Tenant)
 	case !ns.DeletionTimestamp.IsZero():
 		return waiting(v1alpha1.ReasonNamespaceTerminating, "Namespace %q is being deleted", s.ss.Namespace)
 	}
 	s.subject.NamespaceUID = ns.UID
 	return nil
+}
+
+// isOf is whether a Namespace is a subject's, in this life of its tenant.
+func isOf(s access.Subject, ns metav1.Object) bool {
+	return ns.GetLabels()[v1alpha1.LabelTenant] == s.Tenant && ns.GetAnnotations()[v1alpha1.AnnotationTenantUID] == string(s.TenantUID)
 }
 
 // logIn gets a session of the namespace. Whose the namespace is, is asked when the
@@ -121,6 +146,7 @@ func (r *Reconciler) logIn(ctx context.Context, s *scope) error {
 		s.memory.owned, s.memory.namespace = r.now(), s.subject.NamespaceUID
 	}
 	s.subject.NamespaceUID = s.memory.namespace
+	s.memory.subject = s.subject
 	session, err := r.bao.Session(ctx, s.subject)
 	s.session = session
 	r.outages.note(s.subject.Connection, err, r.now())

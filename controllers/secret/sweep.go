@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -89,8 +90,13 @@ func (s *sweeper) sweep(ctx context.Context) error {
 	return nil
 }
 
-// wanted are all namespaces that have something to sync.
+// wanted are all namespaces that have something to sync and are still their tenants'. A
+// name that somebody else has taken is not wanted, whatever is asked for in it.
 func (r *Reconciler) wanted(ctx context.Context) ([]access.Subject, error) {
+	owned, err := r.namespaces(ctx)
+	if err != nil {
+		return nil, err
+	}
 	var all v1alpha1.SecretSyncList
 	if err := r.List(ctx, &all, client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("cannot list SecretSyncs: %w", err)
@@ -108,10 +114,26 @@ func (r *Reconciler) wanted(ctx context.Context) ([]access.Subject, error) {
 		var c *condition
 		switch err := r.identify(ctx, s); {
 		case err == nil:
-			wanted = append(wanted, s.subject)
+			if ns := owned[name]; ns != nil && isOf(s.subject, ns) && ns.DeletionTimestamp.IsZero() {
+				s.subject.NamespaceUID = ns.UID
+				wanted = append(wanted, s.subject)
+			}
 		case !errors.As(err, &c):
 			return nil, err // not to be known is not to be unwanted
 		}
 	}
 	return wanted, nil
+}
+
+// namespaces are all that are a tenant's, from the API server: watches lag behind.
+func (r *Reconciler) namespaces(ctx context.Context) (map[string]*metav1.PartialObjectMetadata, error) {
+	all := &metav1.PartialObjectMetadataList{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "NamespaceList"}}
+	if err := r.live.List(ctx, all, client.HasLabels{v1alpha1.LabelTenant}); err != nil {
+		return nil, fmt.Errorf("cannot list Namespaces: %w", err)
+	}
+	byName := make(map[string]*metav1.PartialObjectMetadata, len(all.Items))
+	for i := range all.Items {
+		byName[all.Items[i].Name] = &all.Items[i]
+	}
+	return byName, nil
 }
