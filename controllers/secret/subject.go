@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -55,6 +56,9 @@ func (r *Reconciler) identify(ctx context.Context, s *scope) error {
 	if err != nil {
 		return err
 	}
+	if err := r.ownPath(ctx, s, tenant); err != nil {
+		return err
+	}
 	if len(s.ss.Spec.Generate) > 0 && !s.subject.Generate {
 		return stalled(v1alpha1.ReasonGenerateNotAllowed, "spec.generate: profile %q does not permit it; write the secret into OpenBao and leave generate out, or have the platform team set spec.openBao.generate", profile.Name)
 	}
@@ -87,6 +91,25 @@ func (r *Reconciler) subject(ns *v1alpha1.TenantNamespace, tenant *v1alpha1.Tena
 		return s, stalled(v1alpha1.ReasonMountNotAllowed, "Tenant %q has its secrets in the mount %q, which NamespaceProfile %q does not list in spec.openBao.mounts", tenant.Name, s.Mount, profile.Name)
 	}
 	return s, nil
+}
+
+// ownPath refuses a path that is another Tenant's by its name: who has written there for
+// that tenant must not have written for one that asks first. Between paths that have
+// nobody's name the claims in OpenBao decide.
+func (r *Reconciler) ownPath(ctx context.Context, s *scope, tenant *v1alpha1.Tenant) error {
+	first, _, _ := strings.Cut(s.subject.Path, "/")
+	if first == tenant.Name {
+		return nil
+	}
+	other, err := found(ctx, r, first, &v1alpha1.Tenant{})
+	if err != nil || other == nil {
+		return err
+	}
+	if tenancy.PlaceOf(other) == (tenancy.Place{Mount: s.subject.Mount, Path: first}) {
+		return stalled(v1alpha1.ReasonPathTaken, "path %s/%s in OpenBao is Tenant %q's, which has what begins with its name; choose another in spec.secrets.path of Tenant %q",
+			s.subject.Mount, s.subject.Path, other.Name, tenant.Name)
+	}
+	return nil
 }
 
 // owned makes sure that the Namespace is the tenant's, in this life of it, before
