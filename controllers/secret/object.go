@@ -1,7 +1,6 @@
 package secret
 
 import (
-	"bytes"
 	"context"
 	"encoding/base64"
 	"errors"
@@ -153,11 +152,26 @@ func (s *scope) refused(verb string, err error, data map[string][]byte) error {
 	return failed(v1alpha1.ReasonApplyFailed, "the API server refuses to %s Secret %q: %s", verb, name, status.Status().Message)
 }
 
-// quotes is whether a text holds a value.
+// telling is how many bytes of a value in a row are taken for a part of it.
+const telling = 6
+
+// quotes is whether a text holds a value, or a part of one: policies of the platform
+// team's own, and webhooks, say what they like.
 func quotes(text string, data map[string][]byte) bool {
+	parts := map[string]bool{}
+	for i := range len(text) - telling + 1 {
+		parts[text[i:i+telling]] = true
+	}
 	for _, value := range data {
-		if len(value) > 0 && (bytes.Contains([]byte(text), value) || strings.Contains(text, base64.StdEncoding.EncodeToString(value))) {
-			return true
+		for _, written := range []string{string(value), base64.StdEncoding.EncodeToString(value)} {
+			if written != "" && len(written) < telling && strings.Contains(text, written) {
+				return true
+			}
+			for i := range len(written) - telling + 1 {
+				if parts[written[i:i+telling]] {
+					return true
+				}
+			}
 		}
 	}
 	return false
