@@ -97,13 +97,14 @@ func (s *scope) dress(o *corev1.Secret, data map[string][]byte) *corev1.Secret {
 	return o
 }
 
-// labelOf names a SecretSync in a label, which has less room than a name.
+// labelOf names a SecretSync in a label, which has less room than a name. What stands for
+// a long one is no name that another could have.
 func labelOf(ss *v1alpha1.SecretSync) string {
 	const most = 63
 	if len(ss.Name) <= most {
 		return ss.Name
 	}
-	return string(ss.UID)
+	return "uid_" + string(ss.UID)
 }
 
 // made is whether this SecretSync made a Secret, by its labels.
