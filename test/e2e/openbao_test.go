@@ -22,7 +22,8 @@ import (
 )
 
 // `make up OPENBAO=1` has secrets for the example fleet, which outlive the server, and
-// lets the namespace operator, and nobody else, log in to hand out access to them.
+// lets the namespace operator, and nobody else, log in to hand out access to them. They
+// arrive in the cluster whatever is killed, and are told nowhere else.
 func TestPlatformRunsOpenBao(t *testing.T) {
 	ports, err := local.FreePorts()
 	if err != nil {
@@ -30,7 +31,7 @@ func TestPlatformRunsOpenBao(t *testing.T) {
 	}
 	dir := filepath.Join(t.TempDir(), "platform")
 	p, err := local.Start(t.Context(), local.Options{
-		Root: testenv.Root(), Dir: dir, Ports: ports, OpenBao: true, Attached: true, Now: time.Now, Progress: t.Output(),
+		Root: testenv.Root(), Dir: dir, Ports: ports, Fleet: filepath.Join(testenv.Root(), "tenants"), OpenBao: true, Attached: true, Now: time.Now, Progress: t.Output(),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -137,6 +138,9 @@ func TestPlatformRunsOpenBao(t *testing.T) {
 			t.Error(err)
 		}
 	})
+	w := &world{T: t, Platform: p, checkout: filepath.Join(t.TempDir(), "fleet")}
+	w.clones()
+	secretsArriveWhateverEnds(w, root)
 }
 
 // login logs in by the operator's role with a token of a service account.

@@ -73,8 +73,14 @@ func startWorld(t *testing.T, fleet string) *world {
 			t.Error(err)
 		}
 	})
-	w.git("clone", "--quiet", "-c", "credential.helper=store --file '"+platform.Credentials()+"'", platform.PushURL(), w.checkout)
+	w.clones()
 	return w
+}
+
+// clones makes the checkout, as a team member would.
+func (w *world) clones() {
+	w.Helper()
+	w.git("clone", "--quiet", "-c", "credential.helper=store --file '"+w.Credentials()+"'", w.PushURL(), w.checkout)
 }
 
 // tellLogs shows the end of the logs that say why namespaces are not ready.
