@@ -131,12 +131,11 @@ type ProfileOpenBao struct {
 	Namespace string `json:"namespace,omitempty"`
 
 	// AuthMount is where Kubernetes authentication is mounted for this cluster.
-	// Default: kubernetes.
+	// Default: the operator's --openbao-auth-mount.
 	//
 	// +optional
-	// +kubebuilder:default=kubernetes
 	// +kubebuilder:validation:MaxLength=128
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$')",message="write the mount as `bao auth list` shows it, without a leading or trailing '/', such as kubernetes"
+	// +kubebuilder:validation:XValidation:rule="self == '' || self.matches('^[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$')",message="write the mount as `bao auth list` shows it, without a leading or trailing '/', such as kubernetes"
 	AuthMount string `json:"authMount,omitempty"`
 
 	// Mounts of KV v2 engines that a Tenant may name in spec.secrets.mount. Default:

@@ -225,9 +225,16 @@ func settings(side *review.Side, profile string) (v1alpha1.ProfileOpenBao, bool)
 		s = *p.Value.Spec.OpenBao
 	}
 	s.Address = strings.TrimSuffix(s.Address, "/")
-	s.AuthMount = cmp.Or(s.AuthMount, "kubernetes")
 	s.Mounts = tenancy.MountsOf(p.Value)
 	return s, true
+}
+
+// authOf names where namespaces log in.
+func authOf(s v1alpha1.ProfileOpenBao) string {
+	if s.AuthMount == "" {
+		return "the operator's mount"
+	}
+	return "auth/" + prose.Plain(s.AuthMount)
 }
 
 // server names an OpenBao.
@@ -275,7 +282,7 @@ func (w *world) openBao(f *facts) {
 				"Who has that server says what their Secrets hold, and is shown their service accounts' tokens")
 		}
 		if was.AuthMount != is.AuthMount {
-			say(review.High, fmt.Sprintf("Namespaces %s log in to OpenBao at auth/%s instead of auth/%s", of, prose.Plain(is.AuthMount), prose.Plain(was.AuthMount)))
+			say(review.High, fmt.Sprintf("Namespaces %s log in to OpenBao at %s instead of %s", of, authOf(is), authOf(was)))
 		}
 		if was.CABundle != is.CABundle {
 			say(review.Medium, "OpenBao's certificate is checked against other authorities for namespaces "+of)

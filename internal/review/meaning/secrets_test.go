@@ -131,7 +131,7 @@ func TestWhatBecomesOfSecretsIsTold(t *testing.T) {
 			base: []string{"_platform/default.yaml", "spec:\n", "spec:\n  openBao: {mounts: [secret, old]}\n"},
 			head: []string{"_platform/default.yaml", "mounts: [secret, old]", "mounts: [secret, kv], authMount: dk-1, generate: true"},
 			want: []string{
-				"high SecretSourceChanged: Namespaces of profile default log in to OpenBao at auth/dk-1 instead of auth/kubernetes",
+				"high SecretSourceChanged: Namespaces of profile default log in to OpenBao at auth/dk-1 instead of the operator's mount",
 				"high SecretSourceChanged: Tenants with namespaces of profile default may now have their secrets in mount kv of OpenBao",
 				"medium SecretSourceChanged: Namespaces of profile default may now have secrets made in OpenBao (generate)",
 				"low SecretSourceChanged: Tenants with namespaces of profile default may no longer have their secrets in mount old of OpenBao",
