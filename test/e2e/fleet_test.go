@@ -81,6 +81,7 @@ var managed = []schema.GroupVersionKind{
 	{Group: "cilium.io", Version: "v2", Kind: "CiliumNetworkPolicy"},
 	sourcev1.GroupVersion.WithKind(sourcev1.GitRepositoryKind),
 	kustomizev1.GroupVersion.WithKind(kustomizev1.KustomizationKind),
+	v1alpha1.GroupVersion.WithKind(v1alpha1.KindSecretSync),
 }
 
 // holdsWhatIsRendered compares the cluster with a render of the checkout: nothing

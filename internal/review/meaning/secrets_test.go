@@ -114,7 +114,7 @@ func TestWhatBecomesOfSecretsIsTold(t *testing.T) {
 		},
 		"defaults that are written out": {
 			why:  "nothing changes",
-			head: []string{"acme/web.yaml", entry, entryWith("onDelete: delete, type: Opaque, refreshInterval: 300s"), "acme/tenant.yaml", "spec:\n", "spec:\n  secrets: {mount: secret, path: acme}\n", "_platform/default.yaml", "spec:\n", "spec:\n  openBao: {mounts: [secret], authMount: kubernetes}\n"},
+			head: []string{"acme/web.yaml", entry, entryWith("onDelete: delete, type: Opaque, refreshInterval: 300s"), "acme/tenant.yaml", "spec:\n", "spec:\n  secrets: {mount: secret, path: acme}\n", "_platform/default.yaml", "spec:\n", "spec:\n  openBao: {mounts: [secret]}\n"},
 			want: []string{profiled},
 		},
 		"another OpenBao": {
