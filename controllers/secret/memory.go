@@ -13,8 +13,8 @@ import (
 )
 
 // memory is what this process knows of one SecretSync and has written nowhere.
-// Losing it costs some reads. One reconcile of a SecretSync runs at a time; hurry
-// alone is set by others.
+// Losing it costs some reads. One reconcile of a SecretSync runs at a time, so only
+// what is read beside one needs the lock of memories.
 type memory struct {
 	uid types.UID
 	// version of the SecretSync after our last write of it.
@@ -129,9 +129,10 @@ type outages struct {
 }
 
 type outage struct {
-	err      error
-	until    time.Time
-	failures int
+	err   error
+	until time.Time
+	// tries since it began: requests that were under way then are none.
+	tries int
 }
 
 // Bounds of the time between tries of an OpenBao that is away.
@@ -151,11 +152,12 @@ func (o *outages) check(connection openbao.Connection, now time.Time) error {
 	if now.Before(out.until) {
 		return out.err
 	}
+	out.tries++
 	out.until = now.Add(out.pause())
 	return nil
 }
 
-// note what a request of the connection brought.
+// note what a try to sync with the connection came to.
 func (o *outages) note(connection openbao.Connection, err error, now time.Time) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -163,21 +165,18 @@ func (o *outages) note(connection openbao.Connection, err error, now time.Time) 
 		delete(o.away, connection)
 		return
 	}
+	if out := o.away[connection]; out != nil {
+		out.err = err
+		return
+	}
 	if o.away == nil {
 		o.away = map[openbao.Connection]*outage{}
 	}
-	out := o.away[connection]
-	if out == nil {
-		out = &outage{}
-		o.away[connection] = out
-	}
-	out.err = err
-	if !now.Before(out.until) || out.failures == 0 {
-		out.failures++
-		out.until = now.Add(out.pause())
-	}
+	out := &outage{err: err}
+	out.until = now.Add(out.pause())
+	o.away[connection] = out
 }
 
 func (o *outage) pause() time.Duration {
-	return min(minOutage<<min(max(o.failures-1, 0), 8), maxOutage)
+	return min(minOutage<<min(o.tries, 8), maxOutage)
 }

@@ -64,6 +64,8 @@ type scope struct {
 	recipe  *secret.Recipe
 	subject access.Subject
 	session *access.Session
+	// asked is set once a request may have gone to OpenBao.
+	asked bool
 	// known is the Secret's metadata; nil when there is none.
 	known *metav1.PartialObjectMetadata
 	// version that the Secret is to hold, and when it was written.
@@ -117,9 +119,18 @@ func (r *Reconciler) due(s *scope) time.Duration {
 // step is a part of a reconcile. An error ends it.
 type step func(context.Context, *scope) error
 
-// sync takes the steps to a Secret that holds what OpenBao has.
+// sync takes the steps to a Secret that holds what OpenBao has, and learns from them
+// whether OpenBao is away.
 func (r *Reconciler) sync(ctx context.Context, s *scope) error {
 	s.memory.hurry = false
+	err := r.run(ctx, s)
+	if s.asked {
+		r.outages.note(s.subject.Connection, err, r.now())
+	}
+	return err
+}
+
+func (r *Reconciler) run(ctx context.Context, s *scope) error {
 	for _, step := range []step{
 		r.compile,  // the spec; pure
 		r.identify, // whose namespace it is, and what OpenBao is to it

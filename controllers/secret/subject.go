@@ -170,9 +170,9 @@ func (r *Reconciler) logIn(ctx context.Context, s *scope) error {
 	}
 	s.subject.NamespaceUID = s.memory.namespace
 	s.memory.subject = s.subject
+	s.asked = true
 	session, err := r.bao.Session(ctx, s.subject)
 	s.session = session
-	r.outages.note(s.subject.Connection, err, r.now())
 	return err
 }
 
