@@ -12,6 +12,7 @@ import (
 
 	"github.com/aetherplatform/aether/api/v1alpha1"
 	"github.com/aetherplatform/aether/internal/render"
+	"github.com/aetherplatform/aether/internal/wakeup"
 )
 
 // exceptions are those that the platform grants a tenant. They must not be changed.
@@ -54,7 +55,7 @@ func (s *scope) lookAgain(result ctrl.Result, now time.Time) ctrl.Result {
 
 // onException wakes the namespaces of the tenants that an exception is, or was, for.
 func (r *Reconciler) onException() handler.TypedEventHandler[*v1alpha1.TenantException, reconcile.Request] {
-	return onGeneration(func(ctx context.Context, q queue, versions ...*v1alpha1.TenantException) {
+	return wakeup.OnGeneration(func(ctx context.Context, q queue, versions ...*v1alpha1.TenantException) {
 		for _, e := range versions {
 			r.wakeTenant(ctx, q, e.Spec.Tenant)
 		}

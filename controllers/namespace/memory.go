@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/resourceversion"
 
 	"github.com/aetherplatform/aether/api/v1alpha1"
 )
@@ -30,15 +29,6 @@ type memory struct {
 	looked time.Time
 	// counted is the generation whose way to Ready was measured.
 	counted int64
-}
-
-// ahead is whether what the cache holds is older than what was written.
-func (m *memory) ahead(tn *v1alpha1.TenantNamespace) bool {
-	if m.version == "" {
-		return false
-	}
-	order, err := resourceversion.CompareResourceVersion(tn.ResourceVersion, m.version)
-	return err == nil && order < 0
 }
 
 // remember keeps an entry until the status has it.

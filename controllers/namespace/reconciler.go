@@ -27,6 +27,7 @@ import (
 	"github.com/aetherplatform/aether/internal/apply"
 	"github.com/aetherplatform/aether/internal/observe"
 	"github.com/aetherplatform/aether/internal/render"
+	"github.com/aetherplatform/aether/internal/status"
 )
 
 // Reconciler makes namespaces match their TenantNamespaces.
@@ -115,7 +116,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return ctrl.Result{}, fmt.Errorf("cannot get TenantNamespace: %w", err)
 	}
 	memory := r.memories.of(tn)
-	if memory.ahead(tn) {
+	if status.IsBehind(tn, memory.version) {
 		return ctrl.Result{}, nil // the event of our own write is on its way
 	}
 	ctx = ctrl.LoggerInto(ctx, ctrl.LoggerFrom(ctx).WithValues(

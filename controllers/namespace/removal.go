@@ -9,6 +9,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/aetherplatform/aether/api/v1alpha1"
+	"github.com/aetherplatform/aether/internal/tenancy"
 )
 
 // defaultRetention is what the schema sets where spec.deletion.retention is left out.
@@ -30,7 +31,7 @@ func (r *Reconciler) removalOf(tn *v1alpha1.TenantNamespace) *removal {
 	case ok:
 		at, _ := time.Parse(time.RFC3339, value)
 		return &removal{at: at, in: tn.Annotations[v1alpha1.AnnotationRemovedIn]}
-	case !r.placedHere(tn):
+	case !tenancy.PlacedIn(tn, r.cluster):
 		return &removal{elsewhere: true}
 	default:
 		return nil

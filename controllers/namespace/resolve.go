@@ -20,7 +20,7 @@ const indexTenant = "spec.tenant"
 // resolve finds the tenant, and makes sure that Namespaces can be seen. Without
 // these nothing is known, and nothing is done.
 func (r *Reconciler) resolve(ctx context.Context, s *scope) error {
-	if !r.placedHere(s.tn) && len(s.inventory.entries) == 0 {
+	if !tenancy.PlacedIn(s.tn, r.cluster) && len(s.inventory.entries) == 0 {
 		return errElsewhere
 	}
 	tenant, err := r.tenant(ctx, s.tn.Spec.Tenant)
@@ -168,14 +168,6 @@ func namespacesOf(ctx context.Context, from client.Reader, tenant string) ([]*v1
 		all[i] = &list.Items[i]
 	}
 	return all, nil
-}
-
-// placedHere is whether the namespace is to be in this cluster.
-func (r *Reconciler) placedHere(tn *v1alpha1.TenantNamespace) bool {
-	if r.cluster == "" {
-		return len(tn.Spec.Clusters) == 0
-	}
-	return slices.Contains(tn.Spec.Clusters, r.cluster)
 }
 
 // prefixHolder is the tenant, live longer than t, that has a prefix overlapping

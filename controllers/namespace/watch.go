@@ -248,7 +248,7 @@ func wantsRoom(tn *v1alpha1.TenantNamespace) bool {
 // onTenant wakes the namespaces of a tenant that changed, of those that it peers
 // or peered with, since peering is mutual, and of those whose prefix meets its own.
 func (r *Reconciler) onTenant() handler.TypedEventHandler[*v1alpha1.Tenant, reconcile.Request] {
-	return onGeneration(func(ctx context.Context, q queue, versions ...*v1alpha1.Tenant) {
+	return wakeup.OnGeneration(func(ctx context.Context, q queue, versions ...*v1alpha1.Tenant) {
 		names := map[string]bool{}
 		for _, t := range versions {
 			names[t.Name] = true
@@ -273,26 +273,6 @@ func (r *Reconciler) wakeTenant(ctx context.Context, q queue, tenant string) {
 	}
 	for _, tn := range all {
 		q.Add(request(tn.Name))
-	}
-}
-
-// onGeneration wakes for a spec that is new, another or gone, with the versions that
-// there are of it. What was there at the start is reconciled anyway.
-func onGeneration[T client.Object](wake func(ctx context.Context, q queue, versions ...T)) handler.TypedEventHandler[T, reconcile.Request] {
-	return handler.TypedFuncs[T, reconcile.Request]{
-		CreateFunc: func(ctx context.Context, e event.TypedCreateEvent[T], q queue) {
-			if !e.IsInInitialList {
-				wake(ctx, q, e.Object)
-			}
-		},
-		UpdateFunc: func(ctx context.Context, e event.TypedUpdateEvent[T], q queue) {
-			if e.ObjectOld.GetGeneration() != e.ObjectNew.GetGeneration() {
-				wake(ctx, q, e.ObjectOld, e.ObjectNew)
-			}
-		},
-		DeleteFunc: func(ctx context.Context, e event.TypedDeleteEvent[T], q queue) {
-			wake(ctx, q, e.Object)
-		},
 	}
 }
 

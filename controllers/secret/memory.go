@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/resourceversion"
 
 	"github.com/aetherplatform/aether/api/v1alpha1"
 	"github.com/aetherplatform/aether/internal/openbao"
@@ -47,15 +46,6 @@ type memory struct {
 // ownedFor is how long it is taken for granted whose a Namespace is, while nothing is
 // written.
 const ownedFor = 5 * time.Minute
-
-// ahead is whether what the cache holds is older than what was written.
-func (m *memory) ahead(ss *v1alpha1.SecretSync) bool {
-	if m.version == "" {
-		return false
-	}
-	order, err := resourceversion.CompareResourceVersion(ss.ResourceVersion, m.version)
-	return err == nil && order < 0
-}
 
 // memories are those of all SecretSyncs.
 type memories struct {

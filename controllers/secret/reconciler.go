@@ -28,6 +28,7 @@ import (
 	"github.com/aetherplatform/aether/internal/openbao"
 	"github.com/aetherplatform/aether/internal/openbao/access"
 	"github.com/aetherplatform/aether/internal/secret"
+	"github.com/aetherplatform/aether/internal/status"
 )
 
 // Reconciler keeps Secrets equal to OpenBao's.
@@ -88,7 +89,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return ctrl.Result{}, r.release(ctx, ss)
 	}
 	s := &scope{ss: ss, written: *ss.Status.DeepCopy(), memory: r.memories.of(ss)}
-	if s.memory.ahead(ss) {
+	if status.IsBehind(ss, s.memory.version) {
 		return ctrl.Result{RequeueAfter: lag}, nil // our own write is on its way, and wakes nobody
 	}
 	if wait := r.due(s); wait > 0 {

@@ -123,9 +123,9 @@ func (r *Reconciler) watch(mgr ctrl.Manager, concurrency int) error {
 	}
 	for _, s := range []source.Source{
 		source.Kind(mgr.GetCache(), &v1alpha1.SecretSync{}, &handler.TypedEnqueueRequestForObject[*v1alpha1.SecretSync]{}, asked),
-		source.Kind(mgr.GetCache(), &v1alpha1.TenantNamespace{}, onChange(r.wakeNamespace)),
-		source.Kind(mgr.GetCache(), &v1alpha1.Tenant{}, onChange(r.wakeTenant)),
-		source.Kind(mgr.GetCache(), &v1alpha1.NamespaceProfile{}, onChange(r.wakeProfile)),
+		source.Kind(mgr.GetCache(), &v1alpha1.TenantNamespace{}, wakeup.OnGeneration(r.wakeNamespace)),
+		source.Kind(mgr.GetCache(), &v1alpha1.Tenant{}, wakeup.OnGeneration(r.wakeTenant)),
+		source.Kind(mgr.GetCache(), &v1alpha1.NamespaceProfile{}, wakeup.OnGeneration(r.wakeProfile)),
 	} {
 		if err := c.Watch(s); err != nil {
 			return fmt.Errorf("cannot watch %v: %w", s, err)
@@ -142,36 +142,18 @@ var asked = predicate.TypedFuncs[*v1alpha1.SecretSync]{
 	},
 }
 
-// onChange wakes for a spec that is new, another or gone. What was there at the start
-// is reconciled anyway.
-func onChange[T client.Object](wake func(context.Context, wakeup.Queue, T)) handler.TypedEventHandler[T, reconcile.Request] {
-	return handler.TypedFuncs[T, reconcile.Request]{
-		CreateFunc: func(ctx context.Context, e event.TypedCreateEvent[T], q wakeup.Queue) {
-			if !e.IsInInitialList {
-				wake(ctx, q, e.Object)
-			}
-		},
-		UpdateFunc: func(ctx context.Context, e event.TypedUpdateEvent[T], q wakeup.Queue) {
-			if e.ObjectOld.GetGeneration() != e.ObjectNew.GetGeneration() {
-				wake(ctx, q, e.ObjectNew)
-			}
-		},
-		DeleteFunc: func(ctx context.Context, e event.TypedDeleteEvent[T], q wakeup.Queue) { wake(ctx, q, e.Object) },
-	}
-}
-
-func (r *Reconciler) wakeNamespace(ctx context.Context, q wakeup.Queue, ns *v1alpha1.TenantNamespace) {
-	r.wakeAll(ctx, q, client.InNamespace(ns.Name))
+func (r *Reconciler) wakeNamespace(ctx context.Context, q wakeup.Queue, versions ...*v1alpha1.TenantNamespace) {
+	r.wakeAll(ctx, q, client.InNamespace(versions[0].Name))
 	r.sweep()
 }
 
-func (r *Reconciler) wakeTenant(ctx context.Context, q wakeup.Queue, t *v1alpha1.Tenant) {
-	r.wakeNamespaces(ctx, q, func(ns *v1alpha1.TenantNamespace) bool { return ns.Spec.Tenant == t.Name })
+func (r *Reconciler) wakeTenant(ctx context.Context, q wakeup.Queue, versions ...*v1alpha1.Tenant) {
+	r.wakeNamespaces(ctx, q, func(ns *v1alpha1.TenantNamespace) bool { return ns.Spec.Tenant == versions[0].Name })
 	r.sweep()
 }
 
-func (r *Reconciler) wakeProfile(ctx context.Context, q wakeup.Queue, p *v1alpha1.NamespaceProfile) {
-	r.wakeNamespaces(ctx, q, func(ns *v1alpha1.TenantNamespace) bool { return ns.Spec.Profile == p.Name })
+func (r *Reconciler) wakeProfile(ctx context.Context, q wakeup.Queue, versions ...*v1alpha1.NamespaceProfile) {
+	r.wakeNamespaces(ctx, q, func(ns *v1alpha1.TenantNamespace) bool { return ns.Spec.Profile == versions[0].Name })
 }
 
 func (r *Reconciler) wakeNamespaces(ctx context.Context, q wakeup.Queue, which func(*v1alpha1.TenantNamespace) bool) {

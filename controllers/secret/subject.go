@@ -34,7 +34,7 @@ func (r *Reconciler) identify(ctx context.Context, s *scope) error {
 	if err != nil {
 		return err
 	}
-	if ns == nil || !r.placedHere(ns) {
+	if ns == nil || !tenancy.PlacedIn(ns, r.cluster) {
 		return stalled(v1alpha1.ReasonNoTenant, "Namespace %q is no tenant's; a SecretSync reads what its namespace's tenant has in OpenBao, so put it into one", s.ss.Namespace)
 	}
 	tenant, err := found(ctx, r, ns.Spec.Tenant, &v1alpha1.Tenant{})
@@ -174,14 +174,6 @@ func (r *Reconciler) logIn(ctx context.Context, s *scope) error {
 	session, err := r.bao.Session(ctx, s.subject)
 	s.session = session
 	return err
-}
-
-// placedHere is whether the namespace is in this cluster.
-func (r *Reconciler) placedHere(ns *v1alpha1.TenantNamespace) bool {
-	if r.cluster == "" {
-		return len(ns.Spec.Clusters) == 0
-	}
-	return slices.Contains(ns.Spec.Clusters, r.cluster)
 }
 
 // found gets an object from the cache; nil when there is none. It must not be changed.

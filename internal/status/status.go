@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/aetherplatform/aether/api/v1alpha1"
@@ -35,6 +36,16 @@ func SetConditions(conditions *[]metav1.Condition, generation int64, now metav1.
 		also.Type = c.name
 		meta.SetStatusCondition(conditions, also)
 	}
+}
+
+// IsBehind is whether what a cache holds of an object is older than a version that was
+// written; "" is none.
+func IsBehind(o client.Object, written string) bool {
+	if written == "" {
+		return false
+	}
+	order, err := resourceversion.CompareResourceVersion(o.GetResourceVersion(), written)
+	return err == nil && order < 0
 }
 
 // Write replaces the whole status of the very object that was read, and returns the
