@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -18,7 +16,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -28,9 +25,7 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/aetherplatform/aether/api/v1alpha1"
-	"github.com/aetherplatform/aether/config/rbac"
 	"github.com/aetherplatform/aether/internal/testenv"
-	"github.com/aetherplatform/aether/policies"
 )
 
 const cilium = "ciliumnetworkpolicies.yaml"
@@ -40,7 +35,7 @@ const cilium = "ciliumnetworkpolicies.yaml"
 func TestOperator(t *testing.T) {
 	e := testenv.Start(t, testenv.WithoutCRDs(cilium))
 	e.StartControllerManager(t)
-	install(t, e)
+	e.Install(t)
 	git := e.ClientAs(t, operatorUser, "system:masters") // policies refuse everyone else
 	for _, o := range []client.Object{profile("default"), tenant("acme"), tenantNamespace("acme-web")} {
 		if err := git.Create(t.Context(), o); err != nil {
@@ -158,34 +153,6 @@ func TestOperator(t *testing.T) {
 
 const operatorUser = "system:serviceaccount:aether-system:namespace-operator"
 
-// install puts in place what `make up` does.
-func install(t *testing.T, e *testenv.Env) {
-	t.Helper()
-	system := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: v1alpha1.SystemNamespace}}
-	if err := e.Client.Create(t.Context(), system); err != nil {
-		t.Fatal(err)
-	}
-	file, err := rbac.FS.Open("namespace-operator.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	manifests := yaml.NewYAMLOrJSONDecoder(file, 4096)
-	for {
-		o := &unstructured.Unstructured{}
-		if err := manifests.Decode(&o.Object); errors.Is(err, io.EOF) {
-			break
-		} else if err != nil {
-			t.Fatal(err)
-		}
-		if err := e.Client.Create(t.Context(), o); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := policies.Install(t.Context(), e.Client); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // operate runs the controllers as the operator until it is stopped.
 func operate(t *testing.T, e *testenv.Env, wire *wire) (stop func()) {
 	t.Helper()
@@ -209,17 +176,7 @@ func operateAs(t *testing.T, cfg *rest.Config, e *testenv.Env, wire *wire) (stop
 	if err := Setup(mgr, Options{}); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- mgr.Start(ctx) }()
-	stop = sync.OnceFunc(func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Errorf("the manager ended with %v", err)
-		}
-	})
-	t.Cleanup(func() { stop() })
-	return stop
+	return testenv.Run(t, mgr)
 }
 
 // says is nil when a namespace is as its newest spec has it, and Ready says so.

@@ -304,10 +304,8 @@ func (w *world) tellsNothing(t *testing.T) {
 		t.Error("there is no metric of SecretSyncs")
 	}
 	for what, text := range said {
-		for _, forbidden := range []string{canary, "YzRuNHJ5", w.bao.RootToken, "hvs.", "hvb.", "eyJhbGciOi"} {
-			if i := strings.Index(text, forbidden); i >= 0 {
-				t.Errorf("%s holds %q: …%s…", what, forbidden, text[max(0, i-80):min(len(text), i+20)])
-			}
+		if found := w.bao.Credential(text, canary); found != "" {
+			t.Errorf("%s holds %s", what, found)
 		}
 	}
 }

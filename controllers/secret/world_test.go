@@ -16,9 +16,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -30,15 +28,12 @@ import (
 	"log/slog"
 
 	"github.com/aetherplatform/aether/api/v1alpha1"
-	baoconfig "github.com/aetherplatform/aether/config/openbao"
-	"github.com/aetherplatform/aether/config/rbac"
 	"github.com/aetherplatform/aether/controllers/namespace"
 	"github.com/aetherplatform/aether/controllers/secret"
 	"github.com/aetherplatform/aether/internal/openbao"
 	"github.com/aetherplatform/aether/internal/openbao/openbaotest"
 	"github.com/aetherplatform/aether/internal/openbao/server"
 	"github.com/aetherplatform/aether/internal/testenv"
-	"github.com/aetherplatform/aether/policies"
 )
 
 // canary is in every value that the tests write, and must be nowhere but in Secrets.
@@ -53,26 +48,18 @@ type world struct {
 	// git writes what comes from Git, as the operator does.
 	git client.WithWatch
 	// log is what the operator said, and wire what it wrote.
-	log  *buffer
+	log  *testenv.Log
 	wire *wire
 }
 
 // start makes a world with the profile default and the tenants acme and globex.
 func start(t *testing.T) *world {
 	t.Helper()
-	w := &world{Env: testenv.Start(t), bao: openbaotest.Start(t), log: &buffer{}, wire: &wire{}}
+	w := &world{Env: testenv.Start(t), bao: openbaotest.Start(t), log: &testenv.Log{}, wire: &wire{}}
 	w.StartControllerManager(t)
 	w.bao.TrustCluster(t, w.Env)
-	policy, err := baoconfig.FS.ReadFile("namespace-operator.hcl")
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.bao.Write(t, "sys/policies/acl/aether-namespace-operator", map[string]any{"policy": string(policy)})
-	w.bao.Write(t, "auth/"+server.Auth+"/role/aether-namespace-operator", map[string]any{
-		"bound_service_account_namespaces": v1alpha1.SystemNamespace, "bound_service_account_names": "namespace-operator",
-		"audience": server.Audience, "token_policies": "aether-namespace-operator", "token_no_default_policy": true, "token_ttl": "20m",
-	})
-	w.install(t)
+	w.bao.AdmitOperator(t)
+	w.Install(t)
 	t.Cleanup(func() { w.explain(t) })
 	w.git = w.ClientAs(t, operatorUser, "system:masters") // policies refuse everyone else
 	for _, text := range []string{
@@ -109,33 +96,6 @@ func (w *world) explain(t *testing.T) {
 	}
 }
 
-// install puts in place what `make up` does.
-func (w *world) install(t *testing.T) {
-	t.Helper()
-	if err := w.Client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: v1alpha1.SystemNamespace}}); err != nil {
-		t.Fatal(err)
-	}
-	file, err := rbac.FS.Open("namespace-operator.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	manifests := yaml.NewYAMLOrJSONDecoder(file, 4096)
-	for {
-		o := &unstructured.Unstructured{}
-		if err := manifests.Decode(&o.Object); errors.Is(err, io.EOF) {
-			break
-		} else if err != nil {
-			t.Fatal(err)
-		}
-		if err := w.Client.Create(t.Context(), o); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := policies.Install(t.Context(), w.Client); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // operate runs the operator's controllers, with its identity and rights, until stopped.
 func (w *world) operate(t *testing.T, change ...func(*secret.Options)) (stop func()) {
 	t.Helper()
@@ -161,17 +121,7 @@ func (w *world) operate(t *testing.T, change ...func(*secret.Options)) (stop fun
 	if err := errors.Join(namespace.Setup(mgr, namespace.Options{}), secret.Setup(t.Context(), mgr, opts)); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- mgr.Start(ctx) }()
-	stop = sync.OnceFunc(func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Errorf("the manager ended with %v", err)
-		}
-	})
-	t.Cleanup(stop)
-	return stop
+	return testenv.Run(t, mgr)
 }
 
 // create makes an object as Git would.
@@ -277,24 +227,6 @@ func (w *world) eventually(t testing.TB, check func(ctx context.Context) error) 
 		last = err
 		return err
 	})
-}
-
-// buffer is what a process says.
-type buffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
 }
 
 // wire is what a process writes to the API server.

@@ -112,16 +112,7 @@ func (s *stage) start(cluster string) {
 	})
 	s.must(err)
 	s.must(Setup(mgr, Options{Cluster: cluster, Namespace: s.namespace}))
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- mgr.Start(ctx) }()
-	s.stop = sync.OnceFunc(func() {
-		cancel()
-		if err := <-done; err != nil {
-			s.t.Errorf("the manager ended with %v", err)
-		}
-	})
-	s.t.Cleanup(func() { s.stop() })
+	s.stop = testenv.Run(s.t, mgr)
 }
 
 // restart is another process in place of the one that runs.

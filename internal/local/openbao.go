@@ -8,17 +8,11 @@ import (
 
 	"github.com/openbao/openbao/api/v2"
 
-	config "github.com/aetherplatform/aether/config/openbao"
 	"github.com/aetherplatform/aether/internal/openbao/server"
 )
 
-const (
-	// openBaoRoot is the file in pki/ with the root token.
-	openBaoRoot = "openbao-root-token"
-	// openBaoOperator is the policy of the namespace operator, and the role that it logs
-	// in by.
-	openBaoOperator = "aether-namespace-operator"
-)
+// openBaoRoot is the file in pki/ with the root token.
+const openBaoRoot = "openbao-root-token"
 
 // openBao starts the server with OpenBao's API, where it is asked for, and configures
 // it as an administrator of OpenBao would before Aether is installed.
@@ -98,23 +92,8 @@ func (p *Platform) configureOpenBao(ctx context.Context) error {
 	if err := server.TrustCluster(ctx, c, server.Cluster{Host: p.apiURL(), CA: ca, Client: p.Client}); err != nil {
 		return err
 	}
-	policy, err := config.FS.ReadFile("namespace-operator.hcl")
-	if err != nil {
+	if err := server.AdmitOperator(ctx, c); err != nil {
 		return err
-	}
-	if err := c.Sys().PutPolicyWithContext(ctx, openBaoOperator, string(policy)); err != nil {
-		return fmt.Errorf("cannot write the policy %s: %w", openBaoOperator, err)
-	}
-	account := serviceAccounts["namespace-operator"]
-	if _, err := c.Logical().WriteWithContext(ctx, "auth/"+server.Auth+"/role/"+openBaoOperator, map[string]any{
-		"bound_service_account_namespaces": account.Namespace,
-		"bound_service_account_names":      account.Name,
-		"audience":                         server.Audience,
-		"token_policies":                   openBaoOperator,
-		"token_no_default_policy":          true,
-		"token_ttl":                        "20m",
-	}); err != nil {
-		return fmt.Errorf("cannot write the role %s: %w", openBaoOperator, err)
 	}
 	for path, data := range exampleSecrets() {
 		if _, err := c.KVv2(server.Secrets).Put(ctx, path, data); err != nil {

@@ -23,3 +23,14 @@ func Distance(a, b string) int {
 	}
 	return row[len(b)]
 }
+
+// Nearest is the known word that was most likely meant; "" where none is near.
+func Nearest(word string, known []string) string {
+	best, found := max(2, len(word)/3)+1, ""
+	for _, k := range known {
+		if d := Distance(word, k); d < best {
+			best, found = d, k
+		}
+	}
+	return found
+}

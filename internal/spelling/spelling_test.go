@@ -15,3 +15,12 @@ func TestDistanceCountsEdits(t *testing.T) {
 		}
 	}
 }
+
+func TestNearestIsWhatWasMeantOrNothing(t *testing.T) {
+	known := []string{"policies", "policy", "resources"}
+	for word, want := range map[string]string{"polices": "policies", "polcy": "policy", "resource": "resources", "userinfo": "", "": ""} {
+		if got := Nearest(word, known); got != want {
+			t.Errorf("Nearest(%q) = %q, want %q", word, got, want)
+		}
+	}
+}

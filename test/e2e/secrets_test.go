@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -22,6 +21,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/aetherplatform/aether/api/v1alpha1"
+	"github.com/aetherplatform/aether/internal/openbao/openbaotest"
 	"github.com/aetherplatform/aether/internal/openbao/server"
 )
 
@@ -227,9 +227,7 @@ func (w *world) tells(what, text string) {
 	if err != nil {
 		w.Fatal(err)
 	}
-	for _, value := range []string{canary, base64.StdEncoding.EncodeToString([]byte(canary)), strings.TrimSpace(string(root)), "hvs.", "hvb.", "eyJhbGciOi"} {
-		if i := strings.Index(text, value); i >= 0 {
-			w.Errorf("%s holds %q: …%s…", what, value, text[max(0, i-120):min(len(text), i+20)])
-		}
+	if found := openbaotest.Credential(text, canary, strings.TrimSpace(string(root))); found != "" {
+		w.Errorf("%s holds %s", what, found)
 	}
 }

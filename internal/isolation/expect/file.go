@@ -150,12 +150,7 @@ func (r *reader) fields(n *yaml.Node, at string, known ...string) map[string]*ya
 }
 
 func meant(name string, known []string) string {
-	best, found := max(2, len(name)/3)+1, ""
-	for _, k := range known {
-		if d := spelling.Distance(name, k); d < best {
-			best, found = d, k
-		}
-	}
+	found := spelling.Nearest(name, known)
 	if found == "" {
 		return "; write one of " + strings.Join(known, ", ")
 	}

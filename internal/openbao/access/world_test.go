@@ -20,7 +20,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/aetherplatform/aether/api/v1alpha1"
-	config "github.com/aetherplatform/aether/config/openbao"
 	"github.com/aetherplatform/aether/internal/openbao"
 	"github.com/aetherplatform/aether/internal/openbao/openbaotest"
 	"github.com/aetherplatform/aether/internal/testenv"
@@ -57,15 +56,7 @@ func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{T: t, bao: openbaotest.Start(t), clock: &clock{now: time.Now()}}
 	w.bao.TrustCluster(t, env)
-	policy, err := config.FS.ReadFile("namespace-operator.hcl")
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.bao.Write(t, "sys/policies/acl/aether-namespace-operator", map[string]any{"policy": string(policy)})
-	w.bao.Write(t, "auth/kubernetes/role/aether-namespace-operator", map[string]any{
-		"bound_service_account_names": "namespace-operator", "bound_service_account_namespaces": v1alpha1.SystemNamespace,
-		"audience": openbao.DefaultAudience, "token_policies": "aether-namespace-operator", "token_no_default_policy": true, "token_ttl": "20m",
-	})
+	w.bao.AdmitOperator(t)
 	w.account(v1alpha1.SystemNamespace, "namespace-operator")
 	w.access = w.newAccess(nil)
 	return w

@@ -9,9 +9,11 @@ package openbaotest
 import (
 	"context"
 	"crypto/rand"
+	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	mathrand "math/rand/v2"
 	"net"
 	"os"
@@ -142,6 +144,33 @@ func (s *Server) TrustCluster(t testing.TB, e *testenv.Env) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// AdmitOperator lets the namespace operator in, after TrustCluster.
+func (s *Server) AdmitOperator(t testing.TB) {
+	t.Helper()
+	if err := server.AdmitOperator(t.Context(), s.Root); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Credential is a credential that a text holds, or one of more words that it must not
+// hold; "" where there is none. It knows the root token, OpenBao's tokens and JWTs.
+func (s *Server) Credential(text string, more ...string) string {
+	return Credential(text, append(more, s.RootToken)...)
+}
+
+// Credential is the first word that a text holds of those it must not: a token of
+// OpenBao's, a JWT, or one of more; "" where it holds none.
+func Credential(text string, more ...string) string {
+	for _, word := range append([]string{"hvs.", "hvb.", "eyJhbGciOi"}, more...) {
+		for _, written := range []string{word, base64.StdEncoding.EncodeToString([]byte(word))} {
+			if i := strings.Index(text, written); i >= 0 {
+				return fmt.Sprintf("%q: …%s…", written, text[max(0, i-120):min(len(text), i+len(written)+20)])
+			}
+		}
+	}
+	return ""
 }
 
 // Token is a token of a service account, for an audience such as server.Audience.

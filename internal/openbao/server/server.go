@@ -21,6 +21,9 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/aetherplatform/aether/api/v1alpha1"
+	config "github.com/aetherplatform/aether/config/openbao"
 )
 
 // Program of bin/ that it is.
@@ -34,6 +37,8 @@ const (
 	Auth = "kubernetes"
 	// Audience that a token must be made for to log in with it.
 	Audience = "openbao"
+	// Operator is the policy of the namespace operator, and the role that it logs in by.
+	Operator = "aether-namespace-operator"
 )
 
 // Options of the process; all must be set.
@@ -154,6 +159,29 @@ func TrustCluster(ctx context.Context, c *api.Client, cluster Cluster) error {
 		"disable_local_ca_jwt": true,
 	}); err != nil {
 		return fmt.Errorf("cannot configure the auth method %s: %w", Auth, err)
+	}
+	return nil
+}
+
+// AdmitOperator lets the namespace operator in, with what the policy in config/openbao
+// gives it. TrustCluster goes before.
+func AdmitOperator(ctx context.Context, c *api.Client) error {
+	policy, err := config.FS.ReadFile("namespace-operator.hcl")
+	if err != nil {
+		return err
+	}
+	if err := c.Sys().PutPolicyWithContext(ctx, Operator, string(policy)); err != nil {
+		return fmt.Errorf("cannot write the policy %s: %w", Operator, err)
+	}
+	if _, err := c.Logical().WriteWithContext(ctx, "auth/"+Auth+"/role/"+Operator, map[string]any{
+		"bound_service_account_namespaces": v1alpha1.SystemNamespace,
+		"bound_service_account_names":      "namespace-operator",
+		"audience":                         Audience,
+		"token_policies":                   Operator,
+		"token_no_default_policy":          true,
+		"token_ttl":                        "20m",
+	}); err != nil {
+		return fmt.Errorf("cannot write the role %s: %w", Operator, err)
 	}
 	return nil
 }
