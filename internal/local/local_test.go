@@ -88,7 +88,7 @@ func TestWhatTheUserHasSetDoesNotReachTheProcesses(t *testing.T) {
 	if err := p.start(true); err != nil {
 		t.Fatal(err)
 	}
-	<-p.ended
+	<-p.end.reached
 	said, err := os.ReadFile(p.Log)
 	if err != nil {
 		t.Fatal(err)
@@ -353,7 +353,7 @@ func TestSecretsAreOnNoCommandLine(t *testing.T) {
 	if err := errors.Join(process.start(true), p.started(process)); err != nil {
 		t.Fatal(err)
 	}
-	<-process.ended
+	<-process.end.reached
 	if said := p.Tail("env"); !strings.Contains(said, "TOKEN=hush") {
 		t.Errorf("its environment is:\n%s", said)
 	}

@@ -44,8 +44,14 @@ type Process struct {
 	PID   int    `json:"pid,omitempty"`
 	Birth string `json:"birth,omitempty"`
 
-	// ended is closed when a process that this program started has ended.
-	ended chan struct{}
+	// end is of a process that this program started.
+	end *end
+}
+
+// An end is when and how a process of this program's ended.
+type end struct {
+	reached chan struct{} // closed when it has ended, all its threads and files with it
+	how     error         // nil: with exit status 0
 }
 
 // start runs the program in a session of its own, so that Ctrl-C in a terminal
@@ -73,11 +79,11 @@ func (p *Process) start(attached bool) error {
 	}
 	p.PID = cmd.Process.Pid
 	p.Birth = birth(p.PID)
-	p.ended = make(chan struct{})
-	go func(ended chan struct{}) {
-		_ = cmd.Wait() // the log says why
-		close(ended)
-	}(p.ended)
+	p.end = &end{reached: make(chan struct{})}
+	go func(end *end) {
+		end.how = cmd.Wait()
+		close(end.reached)
+	}(p.end)
 	return nil
 }
 
@@ -89,16 +95,30 @@ func (p *Process) environment() []string {
 
 // alive is whether the process that was started still runs.
 func (p *Process) alive() bool {
+	if p.end != nil {
+		select {
+		case <-p.end.reached:
+			return false
+		default:
+			return true
+		}
+	}
 	if p.PID == 0 {
 		return false
 	}
-	select {
-	case <-p.ended: // nil, and so never, where another program started it
-		return false
-	default:
-	}
 	born := birth(p.PID)
 	return born != "" && born == p.Birth
+}
+
+// ended is an error that says how the process ended, as far as this program knows.
+func (p *Process) ended() error {
+	switch {
+	case p.end == nil:
+		return errors.New("it ended")
+	case p.end.how == nil:
+		return errors.New("it ended by itself, with exit status 0")
+	}
+	return fmt.Errorf("it ended: %w", p.end.how)
 }
 
 // signal sends a signal, never to a stranger.
@@ -154,7 +174,7 @@ func (p *Process) awaitHealth(ctx context.Context, trust *tls.Config) error {
 	var last error
 	for {
 		if !p.alive() {
-			return p.failed(errors.New("it ended"))
+			return p.failed(p.ended())
 		}
 		if last = p.healthy(ctx, trust); last == nil {
 			return nil

@@ -42,7 +42,7 @@ var lastingThread = sync.OnceValue(func() chan<- func() {
 })
 
 // birth is when a process was started, in clock ticks since boot; empty when there
-// is none, or when it has ended and nobody has asked how.
+// is none, or when it has ended, with all its threads, and nobody has asked how.
 func birth(pid int) string {
 	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if err != nil {
@@ -50,9 +50,15 @@ func birth(pid int) string {
 	}
 	// The second field is the program's name in parentheses, which may hold spaces.
 	fields := strings.Fields(string(data[bytes.LastIndexByte(data, ')')+1:]))
-	const state, start = 0, 19 // fields 3 and 22 of proc_pid_stat(5)
-	if len(fields) <= start || fields[state] == "Z" || fields[state] == "X" {
+	const state, threads, start = 0, 17, 19 // fields 3, 20 and 22 of proc_pid_stat(5)
+	switch {
+	case len(fields) <= start, fields[state] == "X":
 		return ""
+	case fields[state] == "Z":
+		// With threads left, its files and ports are still held.
+		if left, err := strconv.Atoi(fields[threads]); err != nil || left <= 1 {
+			return ""
+		}
 	}
 	return fields[start]
 }

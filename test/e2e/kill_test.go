@@ -60,9 +60,7 @@ func TestKillNineInTheMiddleOfAnApplyLosesNothing(t *testing.T) {
 			if err := w.Kill(process.Name); err != nil {
 				t.Fatal(err)
 			}
-			if err := w.Revive(t.Context()); err != nil {
-				t.Fatal(err)
-			}
+			w.revives(t.Context())
 			if err := <-push; err != nil {
 				t.Logf("the push was cut off; pushing again: %v", err)
 				w.git("push", "--quiet", "origin", "HEAD:main")
@@ -80,9 +78,7 @@ func (w *world) converges(pushed local.Pushed) {
 	limit, cancel := context.WithTimeout(w.Context(), settleLimit)
 	defer cancel()
 	for {
-		if err := w.Revive(limit); err != nil {
-			w.Fatal(err)
-		}
+		w.revives(limit)
 		// Long enough for most pushes, short enough to notice what has ended.
 		attempt, cancel := context.WithTimeout(limit, 5*time.Second)
 		outcome, err := w.Await(attempt, pushed.Revision())

@@ -61,9 +61,7 @@ func TestAStandbyTakesOverFromALeader(t *testing.T) {
 	w.leavesAsItWas(inPlace)
 
 	// The one that was killed comes back, and waits.
-	if err := w.Revive(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	w.revives(t.Context())
 	leader, standby = w.elects(standby, leader, time.Second)
 	w.isSilent(standby)
 

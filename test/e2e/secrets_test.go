@@ -76,9 +76,7 @@ func secretsArriveWhateverEnds(w *world, bao *api.Client) {
 		if err := w.Kill("namespace-operator"); err != nil {
 			w.Fatal(err)
 		}
-		if err := w.Revive(w.Context()); err != nil {
-			w.Fatal(err)
-		}
+		w.revives(w.Context())
 		w.converges(pushed)
 		for i := range many {
 			w.holds("acme-many", fmt.Sprintf("s%d", i), "password", fmt.Sprintf("%s-%d", canary, i))
@@ -90,9 +88,7 @@ func secretsArriveWhateverEnds(w *world, bao *api.Client) {
 		}
 		w.saysOf("acme-added", "added", v1alpha1.ReasonOpenBaoUnavailable)
 		w.holds("acme-added", "added", "password", canary+"-added")
-		if err := w.Revive(w.Context()); err != nil {
-			w.Fatal(err)
-		}
+		w.revives(w.Context())
 		w.keeps(bao, "acme/added", "-again")
 		w.holds("acme-added", "added", "password", canary+"-again")
 		w.saysOf("acme-added", "added", v1alpha1.ReasonSynced)
@@ -128,9 +124,7 @@ func (w *world) saysAllItCan() {
 	if err := w.Kill("namespace-operator"); err != nil {
 		w.Fatal(err)
 	}
-	if err := w.Revive(w.Context()); err != nil {
-		w.Fatal(err)
-	}
+	w.revives(w.Context())
 }
 
 // keeps writes a secret into OpenBao.

@@ -58,10 +58,7 @@ func startWorld(t *testing.T, fleet string) *world {
 		Root: testenv.Root(), Dir: dir, Ports: ports, Fleet: fleet, Attached: true, Now: time.Now, Progress: t.Output(),
 	})
 	if err != nil {
-		var process *local.ProcessError
-		if errors.As(err, &process) {
-			t.Logf("the end of its log:\n%s", process.End)
-		}
+		tellWhy(t, err)
 		t.Fatalf("cannot start the platform: %v", err)
 	}
 	w := &world{T: t, Platform: platform, checkout: filepath.Join(t.TempDir(), "fleet")}
@@ -81,6 +78,24 @@ func startWorld(t *testing.T, fleet string) *world {
 func (w *world) clones() {
 	w.Helper()
 	w.git("clone", "--quiet", "-c", "credential.helper=store --file '"+w.Credentials()+"'", w.PushURL(), w.checkout)
+}
+
+// revives starts again what has ended.
+func (w *world) revives(ctx context.Context) {
+	w.Helper()
+	if err := w.Revive(ctx); err != nil {
+		tellWhy(w, err)
+		w.Fatal(err)
+	}
+}
+
+// tellWhy shows the end of the log of the process that an error is of.
+func tellWhy(t testing.TB, err error) {
+	t.Helper()
+	var process *local.ProcessError
+	if errors.As(err, &process) {
+		t.Logf("the end of its log:\n%s", process.End)
+	}
 }
 
 // tellLogs shows the end of the logs that say why namespaces are not ready.
