@@ -12,6 +12,7 @@ import (
 	"github.com/aetherplatform/aether/api/v1alpha1"
 	"github.com/aetherplatform/aether/internal/artifact"
 	"github.com/aetherplatform/aether/internal/render"
+	"github.com/aetherplatform/aether/internal/tenancy"
 )
 
 // memory is what is remembered of one TenantSource, so that a push costs what it
@@ -57,7 +58,7 @@ type memory struct {
 // inputs are what a render depends on.
 type inputs struct {
 	digest, path, bases string
-	incumbents          map[string]string
+	incumbents          map[string]tenancy.Holding
 }
 
 func (i inputs) equal(other inputs) bool {
@@ -192,41 +193,44 @@ type claims struct {
 	by map[string]claim
 }
 
-type claim struct{ source, prefix string }
+type claim struct {
+	source  string
+	holding tenancy.Holding
+}
 
-// hold claims tenants, by name with their prefixes, in place of all that the
-// source has claimed before. It returns those that another source holds, and
+// hold claims tenants, by name with what they have to themselves, in place of all
+// that the source has claimed before. It returns those that another source holds, and
 // which.
-func (c *claims) hold(source string, prefixes map[string]string) map[string]string {
+func (c *claims) hold(source string, tenants map[string]tenancy.Holding) map[string]string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.by == nil {
 		c.by = map[string]claim{}
 	}
 	maps.DeleteFunc(c.by, func(tenant string, held claim) bool {
-		_, kept := prefixes[tenant]
+		_, kept := tenants[tenant]
 		return held.source == source && !kept
 	})
 	taken := map[string]string{}
-	for tenant, prefix := range prefixes {
+	for tenant, holding := range tenants {
 		if held, ok := c.by[tenant]; ok && held.source != source {
 			taken[tenant] = held.source
 			continue
 		}
-		c.by[tenant] = claim{source, prefix}
+		c.by[tenant] = claim{source, holding}
 	}
 	return taken
 }
 
-// others are the tenants that other sources hold, with their prefixes.
-func (c *claims) others(source string) map[string]string {
+// others are the tenants that other sources hold, with what they have to themselves.
+func (c *claims) others(source string) map[string]tenancy.Holding {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	prefixes := map[string]string{}
+	tenants := map[string]tenancy.Holding{}
 	for tenant, held := range c.by {
 		if held.source != source {
-			prefixes[tenant] = held.prefix
+			tenants[tenant] = held.holding
 		}
 	}
-	return prefixes
+	return tenants
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/aetherplatform/aether/api/v1alpha1"
 	"github.com/aetherplatform/aether/internal/fleet"
 	"github.com/aetherplatform/aether/internal/render"
+	"github.com/aetherplatform/aether/internal/tenancy"
 )
 
 // unit is what is applied or left alone as one: a tenant's directory, or the
@@ -117,15 +118,15 @@ func placed(n *v1alpha1.TenantNamespace, cluster string) bool {
 // nothing in it may be changed.
 type world map[key]client.Object
 
-// incumbents are the tenants of the cluster and the prefixes that they hold.
-func (w world) incumbents() map[string]string {
-	prefixes := map[string]string{}
+// incumbents are the tenants of the cluster and what they have to themselves.
+func (w world) incumbents() map[string]tenancy.Holding {
+	held := map[string]tenancy.Holding{}
 	for _, o := range w {
 		if t, ok := o.(*v1alpha1.Tenant); ok {
-			prefixes[t.Name] = t.Prefix()
+			held[t.Name] = tenancy.HoldingOf(t)
 		}
 	}
-	return prefixes
+	return held
 }
 
 // refusal says why an object may not be taken for a source, or nothing.
@@ -162,18 +163,18 @@ func claimed(k key, holder string) string {
 		k.kind, k.name, strings.Replace(holder, ".", "/", 1))
 }
 
-// prefixesOf are the tenants that may be applied, and their prefixes.
-func prefixesOf(units []*unit) map[string]string {
-	prefixes := map[string]string{}
+// holdingsOf are the tenants that may be applied, and what they have to themselves.
+func holdingsOf(units []*unit) map[string]tenancy.Holding {
+	held := map[string]tenancy.Holding{}
 	for _, u := range units {
 		if len(u.errors) > 0 || len(u.objects) == 0 {
 			continue
 		}
 		if t, ok := u.objects[0].spec.(*v1alpha1.Tenant); ok {
-			prefixes[t.Name] = t.Prefix()
+			held[t.Name] = tenancy.HoldingOf(t)
 		}
 	}
-	return prefixes
+	return held
 }
 
 // contested are the objects of units with errors: whatever happens to one in the

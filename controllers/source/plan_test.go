@@ -11,6 +11,7 @@ import (
 
 	"github.com/aetherplatform/aether/api/v1alpha1"
 	"github.com/aetherplatform/aether/internal/fleet"
+	"github.com/aetherplatform/aether/internal/tenancy"
 )
 
 const us, them = "aether-system.fleet", "aether-system.other"
@@ -168,17 +169,17 @@ func TestDriftIsWhatMattersToUs(t *testing.T) {
 
 func TestFirstSourceToAskKeepsATenant(t *testing.T) {
 	var c claims
-	if taken := c.hold(us, map[string]string{"acme": "acme-"}); len(taken) > 0 {
+	if taken := c.hold(us, map[string]tenancy.Holding{"acme": {Prefix: "acme-"}}); len(taken) > 0 {
 		t.Errorf("a free tenant is taken: %v", taken)
 	}
-	if diff := cmp.Diff(map[string]string{"acme": us}, c.hold(them, map[string]string{"acme": "a-", "globex": "globex-"})); diff != "" {
+	if diff := cmp.Diff(map[string]string{"acme": us}, c.hold(them, map[string]tenancy.Holding{"acme": {Prefix: "a-"}, "globex": {Prefix: "globex-"}})); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
-	if diff := cmp.Diff(map[string]string{"globex": "globex-"}, c.others(us)); diff != "" {
+	if diff := cmp.Diff(map[string]tenancy.Holding{"globex": {Prefix: "globex-"}}, c.others(us)); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
 	c.hold(us, nil)
-	if taken := c.hold(them, map[string]string{"acme": "a-"}); len(taken) > 0 {
+	if taken := c.hold(them, map[string]tenancy.Holding{"acme": {Prefix: "a-"}}); len(taken) > 0 {
 		t.Errorf("a tenant that was let go is taken: %v", taken)
 	}
 }

@@ -304,7 +304,7 @@ func (r *Reconciler) plan(_ context.Context, s *scope) error {
 			u.errors = r.refusals(s, u)
 		}
 	}
-	for tenant, holder := range r.claims.hold(s.name, prefixesOf(s.units)) {
+	for tenant, holder := range r.claims.hold(s.name, holdingsOf(s.units)) {
 		for _, u := range s.units {
 			if u.name == tenant {
 				u.errors = []*fleet.Error{u.objects[0].wrong(claimed(u.objects[0].key, holder))}

@@ -104,10 +104,11 @@ func BenchmarkPushOf11000Files(b *testing.B) {
 		tree["t0500/namespaces/n5.yaml"] = File{Data: benchNamespace("t0500", 5, fmt.Sprintf("release-%d", i))}
 		archives[i] = archiveOf(b, tree)
 	}
-	incumbents := map[string]string{}
+	var names []string
 	for t := range benchTenants {
-		incumbents[fmt.Sprintf("t%04d", t)] = fmt.Sprintf("t%04d-", t)
+		names = append(names, fmt.Sprintf("t%04d", t))
 	}
+	incumbents := applied(names...)
 	parser := NewParser()
 	last, err := ReadTarGz(bytes.NewReader(archives[1]), "./tenants", nil)
 	if err != nil {

@@ -3,6 +3,11 @@ package fleet
 import (
 	"maps"
 	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/aetherplatform/aether/api/v1alpha1"
+	"github.com/aetherplatform/aether/internal/tenancy"
 )
 
 // The builders write objects with defaults, so that a case shows what matters.
@@ -86,4 +91,21 @@ func says(f *Fleet) []string {
 		out = append(out, "warning: "+w.Error())
 	}
 	return out
+}
+
+// applied are tenants of the cluster with what they have by default.
+func applied(names ...string) map[string]tenancy.Holding {
+	held := map[string]tenancy.Holding{}
+	for _, name := range names {
+		held[name] = tenancy.HoldingOf(&v1alpha1.Tenant{ObjectMeta: metav1.ObjectMeta{Name: name}})
+	}
+	return held
+}
+
+// at is incumbents of which one has its secrets at another path.
+func at(incumbents map[string]tenancy.Holding, name, path string) map[string]tenancy.Holding {
+	held := incumbents[name]
+	held.Place.Path = path
+	incumbents[name] = held
+	return incumbents
 }

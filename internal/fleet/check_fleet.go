@@ -10,7 +10,7 @@ import (
 )
 
 // checkFleet holds the tenants against each other. They are sorted by name.
-func checkFleet(tree Tree, tenants []*Tenant, checks map[string]*checked, incumbents map[string]string) {
+func checkFleet(tree Tree, tenants []*Tenant, checks map[string]*checked, incumbents map[string]tenancy.Holding) {
 	l := &lines{tree: tree}
 	checkStrays(l, tenants, checks)
 	checkPrefixes(l, tenants, checks, incumbents)
@@ -54,73 +54,6 @@ func checkStrays(l *lines, tenants []*Tenant, checks map[string]*checked) {
 			t.fail(l, ns.Position, ns.doc, e.Field, message)
 		}
 	}
-}
-
-// checkPrefixes wants no tenant's prefix to begin with another's: their
-// namespaces could not be told apart by name.
-func checkPrefixes(l *lines, tenants []*Tenant, checks map[string]*checked, incumbents map[string]string) {
-	var taken prefixes // made for the first newcomer
-	for _, t := range tenants {
-		owner := checks[t.Name].owner
-		if owner == nil {
-			continue
-		}
-		prefix := owner.Value.Prefix()
-		if incumbents[t.Name] == prefix {
-			continue
-		}
-		if taken == nil {
-			taken = prefixesOf(incumbents)
-		}
-		if other, theirs := taken.overlapping(prefix, t.Name); other != "" {
-			field := "spec.namespaces.prefix"
-			if owner.Value.Spec.Namespaces.Prefix == "" {
-				field = "metadata.name"
-			}
-			t.fail(l, owner.Position, owner.doc, field,
-				fmt.Sprintf("the prefix %q overlaps with %q of Tenant %q; choose one such that neither begins with the other", prefix, theirs, other))
-			continue
-		}
-		if len(t.Errors) == 0 { // who cannot be applied takes nothing from others
-			taken.add(prefix, t.Name)
-		}
-	}
-}
-
-// prefixes finds overlaps without comparing all with all.
-type prefixes map[string][]claim
-
-// claim is a tenant's prefix, noted under everything that the prefix begins with.
-type claim struct{ prefix, tenant string }
-
-func prefixesOf(incumbents map[string]string) prefixes {
-	p := prefixes{}
-	for _, name := range sortedKeys(incumbents) {
-		p.add(incumbents[name], name)
-	}
-	return p
-}
-
-func (p prefixes) add(prefix, tenant string) {
-	for i := 1; i <= len(prefix); i++ {
-		p[prefix[:i]] = append(p[prefix[:i]], claim{prefix, tenant})
-	}
-}
-
-func (p prefixes) overlapping(prefix, tenant string) (other, theirs string) {
-	for _, c := range p[prefix] { // theirs begin with ours
-		if c.tenant != tenant {
-			return c.tenant, c.prefix
-		}
-	}
-	for i := 1; i < len(prefix); i++ { // ours begins with theirs
-		for _, c := range p[prefix[:i]] {
-			if c.prefix == prefix[:i] && c.tenant != tenant {
-				return c.tenant, c.prefix
-			}
-		}
-	}
-	return "", ""
 }
 
 // findPeers finds the mutual peers of each tenant, and warns of those that are not.

@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/aetherplatform/aether/api/v1alpha1"
+	"github.com/aetherplatform/aether/internal/tenancy"
 )
 
 // The example of the design, as it is written there. It names two namespaces and
@@ -98,7 +99,7 @@ func TestNewcomerNeverDisplacesAnIncumbent(t *testing.T) {
 	cases := map[string]struct {
 		why        string
 		files      map[string]string
-		incumbents map[string]string
+		incumbents map[string]tenancy.Holding
 		want       []string
 	}{
 		"two newcomers": {
@@ -109,18 +110,18 @@ func TestNewcomerNeverDisplacesAnIncumbent(t *testing.T) {
 		"an incumbent with the later name": {
 			why:        "its namespaces are there already",
 			files:      map[string]string{"acme-dev/tenant.yaml": tenant("acme-dev", "")},
-			incumbents: map[string]string{"acme-dev": "acme-dev-"},
+			incumbents: applied("acme-dev"),
 			want:       []string{"acme/tenant.yaml:3: " + fmt.Sprintf(overlap, "acme-", "acme-dev-", "acme-dev")},
 		},
 		"an incumbent that has left Git": {
 			why:        "its namespaces are kept, and come back when it does",
-			incumbents: map[string]string{"acme-dev": "acme-dev-"},
+			incumbents: applied("acme-dev"),
 			want:       []string{"acme/tenant.yaml:3: " + fmt.Sprintf(overlap, "acme-", "acme-dev-", "acme-dev")},
 		},
 		"an incumbent whose directory is broken": {
 			why:        "its last good state stays",
 			files:      map[string]string{"acme-dev/tenant.yaml": "kind: [\n"},
-			incumbents: map[string]string{"acme-dev": "acme-dev-"},
+			incumbents: applied("acme-dev"),
 			want: []string{
 				"acme-dev/tenant.yaml:2: is not YAML: did not find expected node content",
 				"acme/tenant.yaml:3: " + fmt.Sprintf(overlap, "acme-", "acme-dev-", "acme-dev"),
@@ -134,12 +135,12 @@ func TestNewcomerNeverDisplacesAnIncumbent(t *testing.T) {
 		"two incumbents": {
 			why:        "what is applied is applied",
 			files:      map[string]string{"acme-dev/tenant.yaml": tenant("acme-dev", "")},
-			incumbents: map[string]string{"acme": "acme-", "acme-dev": "acme-dev-"},
+			incumbents: applied("acme", "acme-dev"),
 		},
 		"an incumbent that moves onto another": {
 			why:        "it is a newcomer there",
 			files:      map[string]string{"globex/tenant.yaml": tenant("globex", "namespaces: {prefix: acme-}")},
-			incumbents: map[string]string{"acme": "acme-", "globex": "globex-"},
+			incumbents: applied("acme", "globex"),
 			want: []string{
 				`globex/tenant.yaml:6: spec.namespaces.prefix: the prefix "acme-" overlaps with "acme-" of Tenant "acme"; choose one such that neither begins with the other`,
 			},
@@ -147,7 +148,7 @@ func TestNewcomerNeverDisplacesAnIncumbent(t *testing.T) {
 		"its own": {
 			why:        "a tenant does not collide with itself",
 			files:      map[string]string{"acme/tenant.yaml": tenant("acme", "namespaces: {prefix: acme-web-}"), "acme/web.yaml": ""},
-			incumbents: map[string]string{"acme": "acme-"},
+			incumbents: applied("acme"),
 		},
 	}
 	for name, c := range cases {

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/aetherplatform/aether/api/v1alpha1"
+	"github.com/aetherplatform/aether/internal/tenancy"
 )
 
 // Parser reads fleets. It remembers the directories of the last one by their
@@ -38,15 +39,15 @@ func NewParser() *Parser {
 
 // Parse reads and checks a tree: each directory by itself, each tenant against
 // the platform's profiles, then the tenants against each other. incumbents are
-// the prefixes already applied in the cluster, by tenant, nil where there is no
-// cluster: a newcomer that collides with an incumbent has the error, never the
+// what the tenants that are applied already have to themselves, nil where there is
+// no cluster: a newcomer that collides with an incumbent has the error, never the
 // incumbent; of two newcomers the later name has it.
 //
 // What one tenant is held to never depends on whether another's directory has
-// errors: a directory with errors takes no prefix from others, and a peer whose
+// errors: a directory with errors takes nothing from others, and a peer whose
 // Tenant cannot be read is taken to agree as before, since nothing of it changes
 // in the cluster either.
-func (p *Parser) Parse(tree Tree, incumbents map[string]string) *Fleet {
+func (p *Parser) Parse(tree Tree, incumbents map[string]tenancy.Holding) *Fleet {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 

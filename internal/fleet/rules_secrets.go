@@ -1,7 +1,6 @@
 package fleet
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -87,98 +86,4 @@ func (c *checker) checkMount(namespaces []*Object[*v1alpha1.TenantNamespace]) {
 			failing(c, c.owner)("spec.secrets.mount", "%q is not open in profile %q, which the tenant has secrets in; use %s", mount, name, either(open))
 		}
 	}
-}
-
-// checkPlaces wants no tenant's place in OpenBao to be at or below another's: who has
-// the outer one could read the inner. The default, the tenant's own name, goes before
-// what others write; but whoever is applied already goes first.
-func checkPlaces(l *lines, tenants []*Tenant, checks map[string]*checked, incumbents map[string]string) {
-	if !slices.ContainsFunc(tenants, func(t *Tenant) bool {
-		owner := checks[t.Name].owner
-		return owner != nil && owner.Value.Spec.Secrets != nil
-	}) {
-		return // names are never alike
-	}
-	last := func(is bool) int {
-		if is {
-			return 1
-		}
-		return 0
-	}
-	rank := func(t *Tenant) (newcomer, written int) {
-		_, incumbent := incumbents[t.Name]
-		return last(!incumbent), last(tenancy.PlaceOf(checks[t.Name].owner.Value).Path != t.Name)
-	}
-	var order []*Tenant
-	for _, t := range tenants {
-		if checks[t.Name].owner != nil {
-			order = append(order, t)
-		}
-	}
-	slices.SortStableFunc(order, func(a, b *Tenant) int {
-		aNew, aWritten := rank(a)
-		bNew, bWritten := rank(b)
-		return cmp.Or(cmp.Compare(aNew, bNew), cmp.Compare(aWritten, bWritten))
-	})
-	taken := places{}
-	for _, t := range order {
-		owner := checks[t.Name].owner
-		place := tenancy.PlaceOf(owner.Value)
-		if other := taken.overlapping(place); other != nil {
-			field := "spec.secrets.path"
-			if s := owner.Value.Spec.Secrets; s == nil || s.Path == "" {
-				field = "metadata.name"
-			}
-			theirs := checks[other.Name].owner
-			if !owner.mistyped.covers(field) {
-				t.fail(l, owner.Position, owner.doc, field, fmt.Sprintf("%s in OpenBao overlaps with %s of Tenant %q (%s); choose a spec.secrets.path such that neither is at or below the other",
-					place, tenancy.PlaceOf(theirs.Value), other.Name, theirs.Position))
-			}
-			continue
-		}
-		// What a newcomer with errors asks for is not applied, and takes nothing.
-		if _, incumbent := incumbents[t.Name]; incumbent || len(t.Errors) == 0 {
-			taken.add(place, t)
-		}
-	}
-}
-
-// places finds overlaps without comparing all with all: a tenant is noted at its
-// place, and under everything that the place is below.
-type places map[string]struct{ at, below *Tenant }
-
-// outer calls for a place and each that it is below, until that returns false.
-func outer(p tenancy.Place, visit func(key string, itself bool) bool) {
-	key := p.Mount + "\x00/" + p.Path
-	for itself := true; visit(key, itself); itself = false {
-		i := strings.LastIndexByte(key, '/')
-		if i <= len(p.Mount)+1 {
-			return
-		}
-		key = key[:i]
-	}
-}
-
-func (taken places) add(p tenancy.Place, t *Tenant) {
-	outer(p, func(key string, itself bool) bool {
-		noted := taken[key]
-		if itself {
-			noted.at = t
-		} else if noted.below == nil {
-			noted.below = t
-		}
-		taken[key] = noted
-		return true
-	})
-}
-
-func (taken places) overlapping(p tenancy.Place) (other *Tenant) {
-	outer(p, func(key string, itself bool) bool {
-		noted := taken[key]
-		if other = noted.at; other == nil && itself {
-			other = noted.below
-		}
-		return other == nil
-	})
-	return other
 }

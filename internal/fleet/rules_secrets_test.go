@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/aetherplatform/aether/internal/tenancy"
 )
 
 // withOpenBao is the profile default with settings of OpenBao, and "open" as ever.
@@ -182,17 +184,60 @@ func TestRulesOfSecrets(t *testing.T) {
 }
 
 func TestATenantThatIsAppliedKeepsItsPlaceInOpenBao(t *testing.T) {
-	tree := fleetOf(map[string]string{"globex/tenant.yaml": tenant("globex", "secrets: {path: acme}")})
-	for name, c := range map[string]struct {
-		incumbents map[string]string
-		want       string
+	const overlap = `%s in OpenBao overlaps with %s of Tenant %q%s; choose a spec.secrets.path such that neither is at or below the other`
+	cases := map[string]struct {
+		why        string
+		globex     string // spec of Tenant globex; Tenant acme says nothing of secrets
+		incumbents map[string]tenancy.Holding
+		want       []string
 	}{
-		"the newcomer is told":          {map[string]string{"globex": "globex-"}, `acme/tenant.yaml:3: metadata.name: secret/acme in OpenBao overlaps with secret/acme of Tenant "globex" (globex/tenant.yaml:1); choose a spec.secrets.path such that neither is at or below the other`},
-		"of two, the one that wrote it": {map[string]string{"acme": "acme-", "globex": "globex-"}, `globex/tenant.yaml:6: spec.secrets.path: secret/acme in OpenBao overlaps with secret/acme of Tenant "acme" (acme/tenant.yaml:1); choose a spec.secrets.path such that neither is at or below the other`},
-	} {
+		"a newcomer whose name is an incumbent's path": {
+			why:        "the incumbent's secrets are there already",
+			globex:     "secrets: {path: acme}",
+			incumbents: at(applied("globex"), "globex", "acme"),
+			want:       []string{`acme/tenant.yaml:3: metadata.name: ` + fmt.Sprintf(overlap, "secret/acme", "secret/acme", "globex", " (globex/tenant.yaml:1)")},
+		},
+		"a newcomer whose name an incumbent's path begins with": {
+			why:        "it could read the incumbent's",
+			globex:     "secrets: {path: acme/globex}",
+			incumbents: at(applied("globex"), "globex", "acme/globex"),
+			want:       []string{`acme/tenant.yaml:3: metadata.name: ` + fmt.Sprintf(overlap, "secret/acme", "secret/acme/globex", "globex", " (globex/tenant.yaml:1)")},
+		},
+		"two incumbents at one path": {
+			why:        "one of them can have it, and it is not who wrote it",
+			globex:     "secrets: {path: acme}",
+			incumbents: at(applied("acme", "globex"), "globex", "acme"),
+			want:       []string{`globex/tenant.yaml:6: spec.secrets.path: ` + fmt.Sprintf(overlap, "secret/acme", "secret/acme", "acme", " (acme/tenant.yaml:1)")},
+		},
+		"an incumbent that moves onto another's": {
+			why:        "it is a newcomer there",
+			globex:     "secrets: {path: teams/hooli}",
+			incumbents: at(applied("globex", "hooli"), "hooli", "teams/hooli"),
+			want:       []string{`globex/tenant.yaml:6: spec.secrets.path: ` + fmt.Sprintf(overlap, "secret/teams/hooli", "secret/teams/hooli", "hooli", "")},
+		},
+		"an incumbent that moves above another's of a later name": {
+			why:        "neither its name nor that it is applied elsewhere gives it what is below",
+			globex:     "secrets: {path: teams}",
+			incumbents: at(applied("globex", "zorg"), "zorg", "teams/zorg"),
+			want:       []string{`globex/tenant.yaml:6: spec.secrets.path: ` + fmt.Sprintf(overlap, "secret/teams", "secret/teams/zorg", "zorg", "")},
+		},
+		"a place that an incumbent leaves": {
+			why:        "it is there until what it asks for instead is applied",
+			globex:     "secrets: {path: elsewhere}",
+			incumbents: at(applied("globex"), "globex", "acme"),
+			want:       []string{`acme/tenant.yaml:3: metadata.name: ` + fmt.Sprintf(overlap, "secret/acme", "secret/acme", "globex", " (globex/tenant.yaml:1)")},
+		},
+		"its own": {
+			why:        "a tenant may move below where it is",
+			globex:     "secrets: {path: globex/new}",
+			incumbents: applied("acme", "globex"),
+		},
+	}
+	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
-			if diff := cmp.Diff([]string{c.want}, says(NewParser().Parse(tree, c.incumbents))); diff != "" {
-				t.Errorf("(-want +got):\n%s", diff)
+			got := says(NewParser().Parse(fleetOf(map[string]string{"globex/tenant.yaml": tenant("globex", c.globex)}), c.incumbents))
+			if diff := cmp.Diff(c.want, got); diff != "" {
+				t.Errorf("%s\n(-want +got):\n%s", c.why, diff)
 			}
 		})
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/aetherplatform/aether/api/v1alpha1"
 	"github.com/aetherplatform/aether/internal/fleet"
 	"github.com/aetherplatform/aether/internal/render/canonical"
+	"github.com/aetherplatform/aether/internal/tenancy"
 )
 
 // Renderer renders whole fleets, and remembers what did not change: a push to one
@@ -198,7 +199,7 @@ type Placed struct {
 
 // Render reads and renders a tree. incumbents are the prefixes of tenants that are
 // already applied; see fleet.Parser.
-func (r *Renderer) Render(tree fleet.Tree, incumbents map[string]string) *Result {
+func (r *Renderer) Render(tree fleet.Tree, incumbents map[string]tenancy.Holding) *Result {
 	read := *r.parser.Parse(tree, incumbents)
 	out := &Result{Fleet: &read}
 

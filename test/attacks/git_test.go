@@ -12,6 +12,7 @@ import (
 	"github.com/aetherplatform/aether/api/v1alpha1"
 	"github.com/aetherplatform/aether/internal/fleet"
 	"github.com/aetherplatform/aether/internal/render"
+	"github.com/aetherplatform/aether/internal/tenancy"
 )
 
 // The other way in: what a tenant may commit to its own directory. Each attack is
@@ -169,6 +170,15 @@ func aliasBomb() string {
 	return b.String()
 }
 
+// incumbents are the tenants of a result, applied.
+func incumbents(of *render.Result) map[string]tenancy.Holding {
+	held := map[string]tenancy.Holding{}
+	for _, tenant := range of.Tenants {
+		held[tenant.Name] = tenancy.HoldingOf(tenant.Object.Value)
+	}
+	return held
+}
+
 func TestTenantCommitsWhatIsNotItsOwn(t *testing.T) {
 	good := render.New(render.Options{}).Render(goodFleet(), nil)
 	for _, tenant := range good.Tenants { // the control: without an attack all of it is rendered
@@ -180,7 +190,7 @@ func TestTenantCommitsWhatIsNotItsOwn(t *testing.T) {
 		t.Run(what, func(t *testing.T) {
 			tree := goodFleet()
 			maps.Copy(tree, attack.tree)
-			result := render.New(render.Options{}).Render(tree, map[string]string{"acme": "acme-", "globex": "globex-"})
+			result := render.New(render.Options{}).Render(tree, incumbents(good))
 			errs := slices.Clone(result.Fleet.PlatformErrors)
 			for _, tenant := range result.Tenants {
 				errs = append(errs, tenant.Errors...)

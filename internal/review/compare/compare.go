@@ -16,6 +16,7 @@ import (
 	"github.com/aetherplatform/aether/internal/fleet"
 	"github.com/aetherplatform/aether/internal/render"
 	"github.com/aetherplatform/aether/internal/review"
+	"github.com/aetherplatform/aether/internal/tenancy"
 )
 
 // Options of Run.
@@ -60,7 +61,7 @@ func Run(ctx context.Context, o Options) (base, head *review.Side, report *revie
 		Store: o.Store,
 		Bases: func(ref *baseRef) (render.Base, error) { return current.base(ref) },
 	})
-	side := func(s Source, incumbents map[string]string) (*review.Side, error) {
+	side := func(s Source, incumbents map[string]tenancy.Holding) (*review.Side, error) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
@@ -70,7 +71,7 @@ func Run(ctx context.Context, o Options) (base, head *review.Side, report *revie
 	if base, err = side(o.Base, nil); err != nil {
 		return nil, nil, nil, err
 	}
-	if head, err = side(o.Head, prefixes(base)); err != nil {
+	if head, err = side(o.Head, incumbents(base)); err != nil {
 		return nil, nil, nil, err
 	}
 	if len(base.Tree) == 0 && len(head.Tree) == 0 {
@@ -99,8 +100,9 @@ func Objects(ctx context.Context, base, head *review.Side, report *review.Report
 }
 
 // Render renders o.Head alone, with the objects of all its tenants, and says what
-// is wrong with it. incumbents are the prefixes of tenants that are applied already.
-func Render(ctx context.Context, o Options, incumbents map[string]string) (*review.Side, []review.Error, error) {
+// is wrong with it. incumbents are what the
+// tenants that are applied already have to themselves.
+func Render(ctx context.Context, o Options, incumbents map[string]tenancy.Holding) (*review.Side, []review.Error, error) {
 	o.Path = path.Clean(o.Path)
 	if !fs.ValidPath(o.Path) {
 		return nil, nil, fmt.Errorf("%q is no folder inside the repository; write it relative to its root", o.Path)

@@ -21,6 +21,7 @@ import (
 	"github.com/aetherplatform/aether/internal/fleet"
 	"github.com/aetherplatform/aether/internal/render"
 	"github.com/aetherplatform/aether/internal/review"
+	"github.com/aetherplatform/aether/internal/tenancy"
 )
 
 type baseRef = v1alpha1.BaseSourceRef
@@ -45,7 +46,7 @@ type source struct {
 }
 
 // render makes a side of a source, without tenants' objects.
-func (s *source) render(renderer *render.Renderer, incumbents map[string]string) (*review.Side, error) {
+func (s *source) render(renderer *render.Renderer, incumbents map[string]tenancy.Holding) (*review.Side, error) {
 	tree, err := s.tree(tenantsDir)
 	if err != nil {
 		return nil, err
@@ -141,13 +142,13 @@ func hasErrors(r *render.Result) bool {
 	return len(r.Fleet.PlatformErrors) > 0 || slices.ContainsFunc(r.Tenants, func(t *render.TenantResult) bool { return len(t.Errors) > 0 })
 }
 
-// prefixes are those of tenants that are applied already, as the controllers have
-// them from the cluster: of two that collide, the newcomer has the error.
-func prefixes(base *review.Side) map[string]string {
-	out := map[string]string{}
+// incumbents are what tenants that are applied already have to themselves, as the
+// controllers have it from the cluster: of two that collide, the newcomer has the error.
+func incumbents(base *review.Side) map[string]tenancy.Holding {
+	out := map[string]tenancy.Holding{}
 	for _, t := range base.Result.Tenants {
 		if t.Object != nil && len(t.Errors) == 0 {
-			out[t.Name] = t.Object.Value.Prefix()
+			out[t.Name] = tenancy.HoldingOf(t.Object.Value)
 		}
 	}
 	return out

@@ -16,6 +16,7 @@ import (
 
 	"github.com/aetherplatform/aether/api/v1alpha1"
 	"github.com/aetherplatform/aether/internal/review"
+	"github.com/aetherplatform/aether/internal/tenancy"
 )
 
 // page is how many objects one request lists.
@@ -129,18 +130,18 @@ func (c *cluster) readStatus(ctx context.Context) error {
 	return nil
 }
 
-// incumbents are the prefixes of tenants that are applied already.
-func (c *cluster) incumbents() map[string]string {
-	prefixes := map[string]string{}
+// incumbents are what the tenants that are applied already have to themselves.
+func (c *cluster) incumbents() map[string]tenancy.Holding {
+	held := map[string]tenancy.Holding{}
 	for key, o := range c.asked {
 		if key.Kind != v1alpha1.KindTenant {
 			continue
 		}
 		if t := typed[v1alpha1.Tenant](o); t != nil {
-			prefixes[t.Name] = t.Prefix()
+			held[t.Name] = tenancy.HoldingOf(t)
 		}
 	}
-	return prefixes
+	return held
 }
 
 // markKnown marks the errors that the cluster reports already, whatever line they
