@@ -149,18 +149,41 @@ func TestOperator(t *testing.T) {
 		})
 	})
 	stop()
+	stop = operate(t, e, wire, Options{Concurrency: 2})
+	t.Run("one tenant's many namespaces hold up nobody else", func(t *testing.T) {
+		const many = 100
+		for i := range many {
+			if err := git.Create(t.Context(), tenantNamespace(fmt.Sprintf("acme-many-%d", i))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := git.Create(t.Context(), tenantNamespace("globex-one")); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, func(ctx context.Context) error { return says(ctx, e, "globex-one", "12 objects in place") })
+		waiting := 0
+		for i := range many {
+			if says(t.Context(), e, fmt.Sprintf("acme-many-%d", i), "12 objects in place") != nil {
+				waiting++
+			}
+		}
+		if waiting < many/2 {
+			t.Errorf("%d of the other tenant's %d wait; the one was not served in turn", waiting, many)
+		}
+	})
+	stop()
 }
 
 const operatorUser = "system:serviceaccount:aether-system:namespace-operator"
 
 // operate runs the controllers as the operator until it is stopped.
-func operate(t *testing.T, e *testenv.Env, wire *wire) (stop func()) {
+func operate(t *testing.T, e *testenv.Env, wire *wire, opts ...Options) (stop func()) {
 	t.Helper()
 	cfg := e.As(t, operatorUser, "system:serviceaccounts", "system:serviceaccounts:"+v1alpha1.SystemNamespace, "system:authenticated")
-	return operateAs(t, cfg, e, wire)
+	return operateAs(t, cfg, e, wire, opts...)
 }
 
-func operateAs(t *testing.T, cfg *rest.Config, e *testenv.Env, wire *wire) (stop func()) {
+func operateAs(t *testing.T, cfg *rest.Config, e *testenv.Env, wire *wire, opts ...Options) (stop func()) {
 	t.Helper()
 	cfg = rest.CopyConfig(cfg)
 	cfg.QPS = -1
@@ -173,7 +196,7 @@ func operateAs(t *testing.T, cfg *rest.Config, e *testenv.Env, wire *wire) (stop
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := Setup(mgr, Options{}); err != nil {
+	if err := Setup(mgr, append(opts, Options{})[0]); err != nil {
 		t.Fatal(err)
 	}
 	return testenv.Run(t, mgr)

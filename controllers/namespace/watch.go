@@ -25,6 +25,7 @@ import (
 	"github.com/aetherplatform/aether/internal/apply"
 	"github.com/aetherplatform/aether/internal/artifact"
 	"github.com/aetherplatform/aether/internal/bases"
+	"github.com/aetherplatform/aether/internal/fair"
 	"github.com/aetherplatform/aether/internal/observe"
 	"github.com/aetherplatform/aether/internal/tenancy"
 	"github.com/aetherplatform/aether/internal/wakeup"
@@ -139,7 +140,8 @@ func sourceCache(mgr ctrl.Manager, namespace string) (cache.Cache, error) {
 }
 
 func (r *Reconciler) setup(mgr ctrl.Manager, opts Options, waker *wakeup.Source) error {
-	c, err := newController("tenantnamespace", mgr, r, opts.Concurrency)
+	fairly := fair.ByTenant(mgr.GetCache(), func(of reconcile.Request) string { return of.Name })
+	c, err := newController("tenantnamespace", mgr, r, opts.Concurrency, fairly)
 	if err != nil {
 		return err
 	}
@@ -155,7 +157,7 @@ func (r *Reconciler) setup(mgr ctrl.Manager, opts Options, waker *wakeup.Source)
 
 func setupTenants(mgr ctrl.Manager) error {
 	r := &TenantReconciler{Client: mgr.GetClient(), now: time.Now}
-	c, err := newController("tenant", mgr, r, 4)
+	c, err := newController("tenant", mgr, r, 4, nil)
 	if err != nil {
 		return err
 	}
@@ -168,7 +170,7 @@ func setupTenants(mgr ctrl.Manager) error {
 
 func setupProfiles(mgr ctrl.Manager, namespaces *Reconciler, sources cache.Cache, waker *wakeup.Source) error {
 	r := &ProfileReconciler{Client: mgr.GetClient(), templates: namespaces.templates, now: time.Now}
-	c, err := newController("namespaceprofile", mgr, r, 1)
+	c, err := newController("namespaceprofile", mgr, r, 1, nil)
 	if err != nil {
 		return err
 	}
@@ -189,11 +191,12 @@ func setupProfiles(mgr ctrl.Manager, namespaces *Reconciler, sources cache.Cache
 		&handler.TypedEnqueueRequestForObject[*v1alpha1.NamespaceProfile]{}, predicate.TypedGenerationChangedPredicate[*v1alpha1.NamespaceProfile]{}))
 }
 
-func newController(name string, mgr ctrl.Manager, r reconcile.Reconciler, concurrency int) (controller.Controller, error) {
+func newController(name string, mgr ctrl.Manager, r reconcile.Reconciler, concurrency int, queue fair.NewQueue) (controller.Controller, error) {
 	c, err := controller.New(name, mgr, controller.Options{
 		Reconciler:              r,
 		MaxConcurrentReconciles: concurrency,
 		RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](minRetry, maxRetry),
+		NewQueue:                queue,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("cannot make the controller %s: %w", name, err)

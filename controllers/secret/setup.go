@@ -25,6 +25,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/aetherplatform/aether/api/v1alpha1"
+	"github.com/aetherplatform/aether/internal/fair"
 	"github.com/aetherplatform/aether/internal/openbao"
 	"github.com/aetherplatform/aether/internal/openbao/access"
 	"github.com/aetherplatform/aether/internal/wakeup"
@@ -117,6 +118,7 @@ func (r *Reconciler) watch(mgr ctrl.Manager, concurrency int) error {
 		Reconciler:              r,
 		MaxConcurrentReconciles: concurrency,
 		RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](minRetry, maxRetry),
+		NewQueue:                fair.ByTenant(mgr.GetCache(), func(of reconcile.Request) string { return of.Namespace }),
 	})
 	if err != nil {
 		return fmt.Errorf("cannot make the controller of SecretSyncs: %w", err)

@@ -63,7 +63,7 @@ func start(t *testing.T) *world {
 	t.Cleanup(func() { w.explain(t) })
 	w.git = w.ClientAs(t, operatorUser, "system:masters") // policies refuse everyone else
 	for _, text := range []string{
-		`{apiVersion: aetherplatform.cloud/v1alpha1, kind: NamespaceProfile, metadata: {name: default}, spec: {base: {path: profiles/default}, sizes: {small: {quota: {pods: "20"}}}, openBao: {generate: true}}}`,
+		`{apiVersion: aetherplatform.cloud/v1alpha1, kind: NamespaceProfile, metadata: {name: default}, spec: {base: {path: profiles/default}, sizes: {small: {quota: {pods: "20"}}, few: {quota: {count/secretsyncs.aetherplatform.cloud: "2"}}}, openBao: {generate: true}}}`,
 		`{apiVersion: aetherplatform.cloud/v1alpha1, kind: Tenant, metadata: {name: acme}, spec: {namespaces: {max: 100}}}`,
 		`{apiVersion: aetherplatform.cloud/v1alpha1, kind: Tenant, metadata: {name: globex}, spec: {}}`,
 	} {

@@ -29,7 +29,6 @@ const DefaultAuthMount = "kubernetes"
 
 const (
 	defaultRate    = 200 // requests a second
-	defaultBurst   = 200
 	defaultTimeout = 15 * time.Second
 
 	// maxAnswer is the most that is read of a response, in bytes. OpenBao takes
@@ -68,7 +67,7 @@ func (c Connection) Normal() Connection {
 type Options struct {
 	// Rate is the most requests a second. Default: 200.
 	Rate float64
-	// Burst is how many may come at once. Default: 200.
+	// Burst is how many may come at once. Default: those of a second.
 	Burst int
 	// Timeout of one request, its wait for the rate left out. Default: 15s.
 	Timeout time.Duration
@@ -109,7 +108,7 @@ func New(connection Connection, opts Options) (*Client, error) {
 		opts.Rate = defaultRate
 	}
 	if opts.Burst <= 0 {
-		opts.Burst = defaultBurst
+		opts.Burst = max(1, int(opts.Rate))
 	}
 	if opts.Timeout <= 0 {
 		opts.Timeout = defaultTimeout

@@ -79,34 +79,52 @@ func (r requests) since(earlier requests) requests {
 	return requests{r.reads - earlier.reads, r.writes - earlier.writes}
 }
 
-// requestsOf reads the operator's own metrics.
-func requestsOf(ctx context.Context, p *local.Platform) (requests, error) {
-	url := fmt.Sprintf("http://127.0.0.1:%d/metrics", p.Ports.OperatorMetrics)
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return requests{}, err
-	}
-	answer, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return requests{}, err
-	}
-	defer func() { _ = answer.Body.Close() }()
-	var r requests
-	lines := bufio.NewScanner(answer.Body)
-	for lines.Scan() {
-		line := lines.Text()
-		if !strings.HasPrefix(line, "rest_client_requests_total{") {
-			continue
-		}
-		n, err := strconv.ParseFloat(line[strings.LastIndexByte(line, ' ')+1:], 64)
-		if err != nil {
-			return requests{}, err
-		}
-		if strings.Contains(line, `method="GET"`) {
+// requestsOf are those that the operator has made of the API server.
+func requestsOf(ctx context.Context, p *local.Platform) (r requests, err error) {
+	err = eachMetric(ctx, p, "rest_client_requests_total", func(labels string, n float64) {
+		if strings.Contains(labels, `method="GET"`) {
 			r.reads += int(n)
 		} else {
 			r.writes += int(n)
 		}
+	})
+	return r, err
+}
+
+// waiting is how many objects wait for a controller of the operator's.
+func waiting(ctx context.Context, p *local.Platform, controller string) (n int, err error) {
+	err = eachMetric(ctx, p, "workqueue_depth", func(labels string, depth float64) {
+		if strings.Contains(labels, `name="`+controller+`"`) {
+			n += int(depth)
+		}
+	})
+	return n, err
+}
+
+// eachMetric reads the operator's own metrics of a name.
+func eachMetric(ctx context.Context, p *local.Platform, name string, do func(labels string, value float64)) error {
+	url := fmt.Sprintf("http://127.0.0.1:%d/metrics", p.Ports.OperatorMetrics)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
 	}
-	return r, lines.Err()
+	answer, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = answer.Body.Close() }()
+	lines := bufio.NewScanner(answer.Body)
+	for lines.Scan() {
+		labels, ok := strings.CutPrefix(lines.Text(), name+"{")
+		if !ok {
+			continue
+		}
+		end := strings.LastIndexByte(labels, ' ')
+		value, err := strconv.ParseFloat(labels[end+1:], 64)
+		if err != nil {
+			return err
+		}
+		do(labels[:end], value)
+	}
+	return lines.Err()
 }

@@ -75,10 +75,18 @@ func secrets(ctx context.Context, s *stage, count int, idle time.Duration) error
 	}
 	fmt.Printf("  push returned → all synced   %.1f s, %d requests to OpenBao; CPU: %s\n", took.Seconds(), s.served()-served, after.since(before))
 
-	if err := s.settle(ctx); err != nil {
+	if err := errors.Join(s.settle(ctx), s.caughtUp(ctx)); err != nil {
 		return err
 	}
 	return errors.Join(s.keeping(ctx, idle), s.changing(ctx))
+}
+
+// caughtUp waits until the looks that fell due while secrets were new are made.
+func (s *stage) caughtUp(ctx context.Context) error {
+	return s.poll(ctx, time.Second, func() (bool, error) {
+		n, err := waiting(ctx, s.Platform, "secretsync")
+		return n == 0, err
+	})
 }
 
 // keeper is the i-th namespace, and its tenant.
