@@ -286,7 +286,7 @@ func (p *Platform) Kill(name string) error {
 		return err
 	}
 	process.signal(syscall.SIGKILL)
-	if !process.endsWithin(endGrace) {
+	if !process.ends() {
 		return fmt.Errorf("cannot kill %s, process %d", name, process.PID)
 	}
 	return nil

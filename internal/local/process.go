@@ -137,18 +137,19 @@ const (
 // stop ends the process, by force when it takes long.
 func (p *Process) stop() error {
 	p.signal(syscall.SIGTERM)
-	if p.endsWithin(endGrace) {
+	if p.ends() {
 		return nil
 	}
 	p.signal(syscall.SIGKILL)
-	if p.endsWithin(endGrace) {
+	if p.ends() {
 		return nil
 	}
 	return fmt.Errorf("cannot end %s, process %d", p.Name, p.PID)
 }
 
-func (p *Process) endsWithin(limit time.Duration) bool {
-	deadline := time.NewTimer(limit)
+// ends is whether it ends before long.
+func (p *Process) ends() bool {
+	deadline := time.NewTimer(endGrace)
 	defer deadline.Stop()
 	tick := time.NewTicker(glance)
 	defer tick.Stop()

@@ -27,7 +27,7 @@ func init() {
 	}
 	go func() {
 		fmt.Println("serving")
-		time.Sleep(time.Hour)
+		select {}
 	}()
 	_, _, _ = syscall.RawSyscall(syscall.SYS_EXIT, 0, 0, 0) // of the thread alone
 }
@@ -55,7 +55,7 @@ func TestAProcessHasEndedOnceItsLastThreadHas(t *testing.T) {
 		if !p.alive() {
 			t.Fatalf("it does not serve: %v: %s", p.ended(), tail(p.Log))
 		}
-		time.Sleep(glance)
+		<-time.After(glance)
 	}
 	for who, p := range seen {
 		if !p.alive() {
@@ -64,7 +64,7 @@ func TestAProcessHasEndedOnceItsLastThreadHas(t *testing.T) {
 	}
 	p.signal(syscall.SIGKILL)
 	for who, p := range seen {
-		if !p.endsWithin(endGrace) {
+		if !p.ends() {
 			t.Errorf("%s takes it for alive after it was killed", who)
 		}
 	}

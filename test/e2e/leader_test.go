@@ -5,8 +5,8 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/aetherplatform/aether/api/v1alpha1"
+	"github.com/aetherplatform/aether/internal/local"
 )
 
 // Timing of the election: a lease that is long beside a release, so that the two
@@ -33,10 +34,7 @@ const (
 // place is written again.
 func TestAStandbyTakesOverFromALeader(t *testing.T) {
 	w := newWorld(t, fleetOf("ant", "bee"))
-	if err := w.Retire("namespace-operator"); err != nil { // it runs without an election
-		t.Fatal(err)
-	}
-	first, second := w.runsReplica("operator-a"), w.runsReplica("operator-b")
+	first, second := w.runsReplicas()
 
 	head, err := w.Head(t.Context())
 	if err != nil {
@@ -88,30 +86,35 @@ type replica struct {
 	name, metrics, health string
 }
 
-// runsReplica starts an operator, and returns when it says that it is ready.
-func (w *world) runsReplica(name string) replica {
+// runsReplicas has two operators run in the place of the platform's, which has nobody
+// to elect.
+func (w *world) runsReplicas() (first, second replica) {
 	w.Helper()
-	metrics, health := w.freePort(), w.freePort()
-	r := replica{name, fmt.Sprintf("127.0.0.1:%d", metrics), fmt.Sprintf("127.0.0.1:%d", health)}
-	err := w.Add(w.Context(), name, "namespace-operator", health, "http://"+r.health+"/readyz",
-		"--kubeconfig="+w.KubeconfigOf("namespace-operator"), "--leader-elect",
+	i := slices.IndexFunc(w.Processes, func(p *local.Process) bool { return p.Name == "namespace-operator" })
+	args := w.Processes[i].Args
+	if err := w.Retire("namespace-operator"); err != nil {
+		w.Fatal(err)
+	}
+	return w.runsReplica("operator-a", args), w.runsReplica("operator-b", args)
+}
+
+// runsReplica starts an operator, and returns when it says that it is ready.
+func (w *world) runsReplica(name string, args []string) replica {
+	w.Helper()
+	ports, err := local.FreePorts()
+	if err != nil {
+		w.Fatal(err)
+	}
+	r := replica{name, fmt.Sprintf("127.0.0.1:%d", ports.OperatorMetrics), fmt.Sprintf("127.0.0.1:%d", ports.OperatorHealth)}
+	args = append(slices.Clone(args), "--leader-elect", // of two flags the last counts
 		"--leader-elect-lease-duration="+leaseDuration.String(), "--leader-elect-renew-deadline="+renewDeadline.String(),
 		"--leader-elect-retry-period="+retryPeriod.String(),
 		"--metrics-bind-address="+r.metrics, "--health-probe-bind-address="+r.health)
-	if err != nil {
+	if err := w.Add(w.Context(), name, "namespace-operator", ports.OperatorHealth, "http://"+r.health+"/readyz", args...); err != nil {
+		tellWhy(w, err)
 		w.Fatal(err)
 	}
 	return r
-}
-
-func (w *world) freePort() int {
-	w.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		w.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().(*net.TCPAddr).Port
 }
 
 // elects waits until one of two leads, and wants the other not to.

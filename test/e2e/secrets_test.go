@@ -105,6 +105,61 @@ func secretsArriveWhateverEnds(w *world, bao *api.Client) {
 		}
 	})
 	w.run("no process has told a value or a credential", func(w *world) { w.toldNothing() })
+	w.run("of two operators one works, and what the other goes on with is made once", func(w *world) {
+		first, second := w.runsReplicas()
+		leader, standby := w.elects(first, second, 2*leaseDuration)
+		const many = 60
+		var list strings.Builder
+		for i := range many {
+			fmt.Fprintf(&list, "  - {name: g%d, path: made/%d, generate: {password: {password: {length: 24}}}}\n", i, i)
+		}
+		w.lets("openBao: {}", "openBao: {generate: true}")
+		pushed := w.pushes("Make many", map[string]string{
+			"acme/namespaces/made.yaml": namespaceYAML("acme", "acme-made") + "  secrets:\n" + list.String(),
+		})
+		w.eventually(settleLimit, "the first that is made", func() bool {
+			made, err := bao.Logical().ListWithContext(w.Context(), server.Secrets+"/metadata/acme/made")
+			return err == nil && made != nil
+		})
+		if err := w.Kill(leader.name); err != nil {
+			w.Fatal(err)
+		}
+		w.leads(standby, 2*leaseDuration)
+		w.becomesReady(pushed)
+		for i := range many {
+			var made *api.KVSecret
+			w.eventually(settleLimit, fmt.Sprintf("acme/made/%d", i), func() (ok bool) {
+				var err error
+				made, err = bao.KVv2(server.Secrets).Get(w.Context(), fmt.Sprintf("acme/made/%d", i))
+				return err == nil
+			})
+			if made.VersionMetadata.Version != 1 {
+				w.Errorf("acme/made/%d was made %d times", i, made.VersionMetadata.Version)
+			}
+			w.holds("acme-made", fmt.Sprintf("g%d", i), "password", made.Data["password"].(string))
+		}
+		w.logsTellNothing()
+	})
+}
+
+// lets changes what the platform's files say.
+func (w *world) lets(from, to string) {
+	w.Helper()
+	changed := 0
+	err := filepath.WalkDir(filepath.Join(w.checkout, "tenants", v1alpha1.PlatformDirectory), func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		if err != nil || !strings.Contains(string(text), from) {
+			return err
+		}
+		changed++
+		return os.WriteFile(path, []byte(strings.ReplaceAll(string(text), from, to)), 0o600)
+	})
+	if err != nil || changed == 0 {
+		w.Fatalf("%d files say %q (%v)", changed, from, err)
+	}
 }
 
 // run runs a part of the story.
@@ -160,22 +215,7 @@ func (w *world) saysOf(namespace, name, reason string) {
 // metrics, events, and what Aether's own kinds hold.
 func (w *world) toldNothing() {
 	w.Helper()
-	logs := 0
-	err := filepath.WalkDir(w.Logs(), func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() {
-			return err
-		}
-		text, err := os.ReadFile(path)
-		logs++
-		w.tells(filepath.Base(path), string(text))
-		return err
-	})
-	if err != nil || logs < processes {
-		w.Fatalf("there are %d logs (%v)", logs, err)
-	}
-	if log := w.Tail("namespace-operator"); !strings.Contains(log, `"level":"DEBUG`) {
-		w.Errorf("the operator has said nothing in debug:\n%s", log)
-	}
+	w.logsTellNothing()
 	w.tells("the operator's metrics", w.metrics())
 	for what, list := range map[string]client.ObjectList{
 		"events": &eventsv1.EventList{}, "SecretSyncs": &v1alpha1.SecretSyncList{}, "TenantNamespaces": &v1alpha1.TenantNamespaceList{},
@@ -192,6 +232,24 @@ func (w *world) toldNothing() {
 			w.Fatal(err)
 		}
 		w.tells(what, string(text))
+	}
+}
+
+func (w *world) logsTellNothing() {
+	w.Helper()
+	logs, debug := 0, false
+	err := filepath.WalkDir(w.Logs(), func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		logs++
+		debug = debug || strings.Contains(string(text), `"level":"DEBUG`)
+		w.tells(filepath.Base(path), string(text))
+		return err
+	})
+	if err != nil || logs < processes || !debug {
+		w.Fatalf("there are %d logs (%v), in debug: %t", logs, err, debug)
 	}
 }
 
