@@ -69,7 +69,10 @@ func (s *scope) outcomeOf(err error) *condition {
 	}
 	switch openbao.KindOf(err) {
 	case openbao.Unavailable:
-		out.reason, out.message = v1alpha1.ReasonOpenBaoUnavailable, err.Error()
+		out.reason, out.message = v1alpha1.ReasonOpenBaoUnavailable, "OpenBao is away"
+		if bao != nil { // whoever's request found that out: its path is not everybody's to know
+			out.message += ": " + bao.Reason()
+		}
 	case openbao.Denied:
 		out.reason, out.message = v1alpha1.ReasonAccessDenied, err.Error()
 	case openbao.NotFound:
@@ -147,6 +150,8 @@ func (c *condition) retry(failures int, interval time.Duration) time.Duration {
 		return max(interval, maxRetry)
 	case c.after > 0:
 		return min(c.after, 10*maxRetry)
+	case c.reason == v1alpha1.ReasonOpenBaoUnavailable:
+		return min(minRetry<<min(failures-1, 10), maxOutage) // as often as OpenBao is asked for all
 	}
 	return min(minRetry<<min(failures-1, 10), maxRetry)
 }

@@ -205,9 +205,15 @@ func TestOperator(t *testing.T) {
 		})
 	})
 	t.Run("OpenBao being away takes nothing away", func(t *testing.T) {
+		w.bao.Put(t, "globex/app", map[string]any{"password": canary})
+		w.namespaceOf(t, "globex-app", `{name: app, path: app}`)
+		w.says(t, "globex-app", "app", v1alpha1.ReasonSynced, "Version 1")
 		w.bao.Seal(t)
 		w.ask(t, "acme-web", "db")
-		w.says(t, "acme-web", "db", v1alpha1.ReasonOpenBaoUnavailable, `; Secret "db" keeps version 4`)
+		// One of them has asked, and each is told the same, which names nobody's path.
+		w.says(t, "acme-web", "db", v1alpha1.ReasonOpenBaoUnavailable, `OpenBao is away: it is sealed (503); Secret "db" keeps version 4`)
+		w.ask(t, "globex-app", "app")
+		w.says(t, "globex-app", "app", v1alpha1.ReasonOpenBaoUnavailable, `OpenBao is away: it is sealed (503); Secret "app" keeps version 1`)
 		w.holds(t, "acme-web", "db", map[string]string{"PASSWORD": canary + "-4"})
 		w.bao.Unseal(t)
 		w.says(t, "acme-web", "db", v1alpha1.ReasonSynced, "Version 4")

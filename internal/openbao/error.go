@@ -79,11 +79,15 @@ type Error struct {
 // Error implements error: "cannot read secret/data/acme/db in OpenBao: it is sealed
 // (503)".
 func (e *Error) Error() string {
-	text := fmt.Sprintf("cannot %s %s in OpenBao: %s", e.Op, e.Path, e.reason)
-	if e.Status != 0 {
-		text += fmt.Sprintf(" (%d)", e.Status)
+	return fmt.Sprintf("cannot %s %s in OpenBao: %s", e.Op, e.Path, e.Reason())
+}
+
+// Reason is why, without what was asked for: "it is sealed (503)".
+func (e *Error) Reason() string {
+	if e.Status == 0 {
+		return e.reason
 	}
-	return text
+	return fmt.Sprintf("%s (%d)", e.reason, e.Status)
 }
 
 // Is makes errors.Is(err, openbao.Denied) work.

@@ -25,8 +25,10 @@ type Secret struct {
 	Version     int64  `json:"version,omitempty"`
 	VersionTime string `json:"versionTime,omitempty"`
 	SyncedTime  string `json:"syncedTime,omitempty"`
-	// NextRefresh is when OpenBao is asked again; empty where a person has to act.
+	// NextRefresh is when OpenBao is asked again, of one that is synced. One that is
+	// retrying is asked for within a minute; of others a person has to act.
 	NextRefresh string `json:"nextRefresh,omitempty"`
+	Retrying    bool   `json:"retrying,omitempty"`
 	Synced      bool   `json:"synced"`
 	Reason      string `json:"reason,omitempty"`
 	Message     string `json:"message"`
@@ -46,7 +48,7 @@ func secrets(f *facts, now time.Time) []Secret {
 			}
 			s := v1alpha1.SecretSync{ObjectMeta: metav1.ObjectMeta{Name: entry.Name}, Spec: v1alpha1.SecretSyncSpec{SecretSource: entry.SecretSource}}
 			one := f.secret(&s, now)
-			one.Message, one.NextRefresh = "there is no SecretSync for it yet", ""
+			one.Message, one.Retrying = "there is no SecretSync for it yet", false
 			one.AskedFor = fmt.Sprintf("secrets[%d]", i)
 			list = append(list, one)
 			continue
@@ -75,7 +77,8 @@ func (f *facts) secret(s *v1alpha1.SecretSync, now time.Time) Secret {
 	if v := s.Spec.Version; v != nil {
 		one.Pinned = *v
 	}
-	if !ready.Stalled {
+	one.Retrying = !ready.True() && !ready.Stalled
+	if ready.True() {
 		one.NextRefresh = secret.NextRefresh(s.UID, secret.RefreshInterval(&s.Spec.SecretSource), now).UTC().Format(time.RFC3339)
 	}
 	return one
@@ -95,7 +98,10 @@ func (o *Options) printSecrets(r *Report) {
 	fmt.Fprintln(o.Out)
 	t := cli.NewTable("SECRET", "FROM IN OPENBAO", "VERSION", "AGE", "SYNCED", "NEXT", "ASKED FOR BY", "STATE")
 	for _, s := range r.Secrets {
-		version := "-"
+		version, next := "-", o.until(s.NextRefresh)
+		if s.Retrying {
+			next = "soon"
+		}
 		if s.Version > 0 {
 			version = strconv.FormatInt(s.Version, 10)
 		}
@@ -113,7 +119,7 @@ func (o *Options) printSecrets(r *Report) {
 			}
 		}
 		t.Add(cli.Text(s.Name), cli.Text(orDash(s.From)), cli.Text(version), cli.Text(o.ago(s.VersionTime)), cli.Text(o.ago(s.SyncedTime)),
-			cli.Text(o.until(s.NextRefresh)), cli.Text(s.AskedFor), state)
+			cli.Text(next), cli.Text(s.AskedFor), state)
 	}
 	t.Print(o.Out, o.Color)
 }

@@ -64,11 +64,11 @@ func TestSecretsAreExplainedWithoutWhatTheyHold(t *testing.T) {
 	out.Reset()
 	o.printSecrets(r)
 	want := `
-SECRET   FROM IN OPENBAO          VERSION       AGE    SYNCED   NEXT      ASKED FOR BY      STATE
-db       secret/acme/web/db       3             2d2h   2d1h     in 18s    secrets[0]        synced
-stripe   secret/acme/web/stripe   1, wanted 2   4d3h   4d2h     in 2m1s   secrets[1]        VersionGone: version 2 was deleted in OpenBao
-later    secret/acme/web/later    -             -      -        -         secrets[2]        there is no SecretSync for it yet
-app      secret/acme/web/app      -             -      -        -         SecretSync ours   SecretTaken: there is a Secret app already
+SECRET   FROM IN OPENBAO          VERSION       AGE    SYNCED   NEXT     ASKED FOR BY      STATE
+db       secret/acme/web/db       3             2d2h   2d1h     in 18s   secrets[0]        synced
+stripe   secret/acme/web/stripe   1, wanted 2   4d3h   4d2h     soon     secrets[1]        VersionGone: version 2 was deleted in OpenBao
+later    secret/acme/web/later    -             -      -        -        secrets[2]        there is no SecretSync for it yet
+app      secret/acme/web/app      -             -      -        -        SecretSync ours   SecretTaken: there is a Secret app already
 `
 	if diff := cmp.Diff(want, out.String()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

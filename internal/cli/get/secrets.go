@@ -70,9 +70,12 @@ func (o *Options) listSecrets(items []v1alpha1.SecretSync) *listing {
 		if s.Status.Version > 0 {
 			version = strconv.FormatInt(s.Status.Version, 10)
 		}
-		if ready.Stalled {
+		switch {
+		case ready.Stalled:
 			due = "-" // a person has to act first
-		} else {
+		case !ready.True():
+			due = "soon"
+		default:
 			l.beside[s] = map[string]any{"nextRefresh": next.UTC().Format(time.RFC3339)}
 		}
 		row := []cli.Cell{cli.Text(s.Namespace), cli.Text(s.Name), cli.Text(s.SecretName()), cli.Text(source(s)), cli.Text(version),
