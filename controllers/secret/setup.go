@@ -46,8 +46,8 @@ type Options struct {
 	// Operator is how the operator itself logs in to the Connection's address, and to
 	// that alone. Default: as its service account, to every address that a profile names.
 	Operator access.Login
-	// CheckInterval is how long a change of policies and roles in OpenBao can live.
-	// Default: 5m.
+	// CheckInterval is how long what was seen of policies and roles in OpenBao is relied
+	// on. What somebody changed is put back half of it later at the latest. Default: 5m.
 	CheckInterval time.Duration
 	// Rate is how many requests a second one OpenBao gets at the most. Default: 200.
 	Rate float64
@@ -57,6 +57,9 @@ type Options struct {
 func Setup(ctx context.Context, mgr ctrl.Manager, opts Options) error {
 	if opts.Concurrency <= 0 {
 		opts.Concurrency = 16
+	}
+	if opts.CheckInterval <= 0 {
+		opts.CheckInterval = access.DefaultCheckInterval
 	}
 	if err := v1alpha1.AddToScheme(mgr.GetScheme()); err != nil {
 		return fmt.Errorf("cannot register kinds: %w", err)
@@ -73,7 +76,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, opts Options) error {
 	if r.bao, err = newAccess(ctx, mgr, opts); err != nil {
 		return err
 	}
-	sweeper := &sweeper{r: r, wake: make(chan struct{}, 1)}
+	sweeper := &sweeper{r: r, interval: opts.CheckInterval / 2, wake: make(chan struct{}, 1)}
 	r.sweep = sweeper.soon
 	if err := mgr.Add(sweeper); err != nil {
 		return fmt.Errorf("cannot add the sweeper: %w", err)

@@ -206,7 +206,7 @@ func TestOperator(t *testing.T) {
 	})
 	t.Run("OpenBao being away takes nothing away", func(t *testing.T) {
 		w.bao.Put(t, "globex/app", map[string]any{"password": canary})
-		w.namespaceOf(t, "globex-app", `{name: app, path: app}`)
+		w.namespaceOf(t, "globex-app", `{name: app, path: app, refreshInterval: 24h}`)
 		w.says(t, "globex-app", "app", v1alpha1.ReasonSynced, "Version 1")
 		w.bao.Seal(t)
 		w.ask(t, "acme-web", "db")
@@ -224,13 +224,13 @@ func TestOperator(t *testing.T) {
 		w.says(t, "acme-web", "db", v1alpha1.ReasonSynced, "Version 4")
 	})
 	t.Run("a role that somebody changed in OpenBao is put back", func(t *testing.T) {
-		if _, err := w.bao.Root.Logical().DeleteWithContext(t.Context(), "auth/kubernetes/role/aether-ns-acme-web"); err != nil {
+		const role = "auth/kubernetes/role/aether-ns-globex-app" // whose secret is looked at once a day
+		if _, err := w.bao.Root.Logical().DeleteWithContext(t.Context(), role); err != nil {
 			t.Fatal(err)
 		}
 		w.eventually(t, func(ctx context.Context) error {
-			w.ask(t, "acme-web", "db")
-			role, err := w.bao.Root.Logical().ReadWithContext(ctx, "auth/kubernetes/role/aether-ns-acme-web")
-			if err == nil && role == nil {
+			there, err := w.bao.Root.Logical().ReadWithContext(ctx, role)
+			if err == nil && there == nil {
 				err = fmt.Errorf("there is none")
 			}
 			return err

@@ -15,18 +15,17 @@ import (
 	"github.com/aetherplatform/aether/internal/openbao/access"
 )
 
-// Times of the sweeper.
-const (
-	sweepInterval = 10 * time.Minute
-	// settle is how long it waits for more to go: a namespace takes all of its
-	// SecretSyncs along.
-	settle = 5 * time.Second
-)
+// settle is how long the sweeper waits for more to go: a namespace takes all of its
+// SecretSyncs along.
+const settle = 5 * time.Second
 
-// sweeper takes policies and roles out of OpenBao that nobody wants any more.
+// sweeper keeps policies and roles in OpenBao as they should be, whether or not anyone
+// logs in meanwhile: it takes out what nobody wants any more, and puts back what
+// somebody has changed.
 type sweeper struct {
-	r    *Reconciler
-	wake chan struct{}
+	r        *Reconciler
+	interval time.Duration
+	wake     chan struct{}
 	// swept are the connections that were in use at any time.
 	swept map[openbao.Connection]bool
 }
@@ -44,13 +43,15 @@ func (*sweeper) NeedLeaderElection() bool { return true }
 
 // Start implements manager.Runnable.
 func (s *sweeper) Start(ctx context.Context) error {
-	tick := time.NewTicker(sweepInterval)
+	tick := time.NewTicker(s.interval)
 	defer tick.Stop()
 	for {
+		keep := false
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
+			keep = true
 		case <-s.wake:
 			select {
 			case <-ctx.Done():
@@ -58,17 +59,31 @@ func (s *sweeper) Start(ctx context.Context) error {
 			case <-time.After(settle):
 			}
 		}
-		if err := s.sweep(ctx); err != nil && ctx.Err() == nil {
-			ctrl.LoggerFrom(ctx).Error(err, "cannot take out of OpenBao what is not wanted any more; it is tried again")
+		wanted, err := s.r.wanted(ctx)
+		if err == nil {
+			err = s.sweep(ctx, wanted)
+		}
+		if err == nil && keep {
+			err = s.keep(ctx, wanted)
+		}
+		if err != nil && ctx.Err() == nil {
+			ctrl.LoggerFrom(ctx).Error(err, "cannot bring policies and roles in OpenBao to what is wanted; it is tried again")
 		}
 	}
 }
 
-func (s *sweeper) sweep(ctx context.Context) error {
-	wanted, err := s.r.wanted(ctx)
-	if err != nil {
-		return err
+// keep puts back what somebody has changed. What stands against one tenant, its
+// SecretSyncs say.
+func (s *sweeper) keep(ctx context.Context, wanted []access.Subject) error {
+	for _, subject := range wanted {
+		if err := s.r.bao.Keep(ctx, subject); openbao.KindOf(err) == openbao.Unavailable {
+			return err
+		}
 	}
+	return nil
+}
+
+func (s *sweeper) sweep(ctx context.Context, wanted []access.Subject) error {
 	if s.swept == nil {
 		s.swept = map[openbao.Connection]bool{}
 	}

@@ -409,8 +409,11 @@ func (p *Platform) makeDir(ctx context.Context) error {
 	if err := os.MkdirAll(filepath.Dir(p.Dir), 0o700); err != nil {
 		return err
 	}
-	// Mkdir fails where someone else was quicker, or the folder holds what is not ours.
-	if err := os.Mkdir(p.Dir, 0o700); err != nil {
+	err = os.Mkdir(p.Dir, 0o700)
+	if errors.Is(err, fs.ErrExist) {
+		return &OccupiedError{Dir: p.Dir}
+	}
+	if err != nil {
 		return fmt.Errorf("cannot make a folder for the platform: %w", err)
 	}
 	for _, sub := range []string{pkiDir, logsDir, homeDir, temporaryDir} {
@@ -420,6 +423,18 @@ func (p *Platform) makeDir(ctx context.Context) error {
 	}
 	return p.save()
 }
+
+// OccupiedError is a folder that was to be a platform's and holds something else: what
+// is not ours, or what was left by one that was killed before it had begun.
+type OccupiedError struct{ Dir string }
+
+// Error names the folder.
+func (e *OccupiedError) Error() string {
+	return e.Dir + " is there and holds no platform"
+}
+
+// Is makes errors.Is(err, fs.ErrExist) work.
+func (e *OccupiedError) Is(target error) bool { return target == fs.ErrExist }
 
 // RunningError is a platform that is up already.
 type RunningError struct {

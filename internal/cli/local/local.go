@@ -91,6 +91,7 @@ func notUp(dir string) error {
 func failure(err error) error {
 	var missing *local.MissingError
 	var running *local.RunningError
+	var occupied *local.OccupiedError
 	var port *local.PortError
 	var process *local.ProcessError
 	switch {
@@ -102,6 +103,8 @@ func failure(err error) error {
 			try = "make down, then make up"
 		}
 		return &cli.Error{Code: cli.ExitUsage, Err: err, Try: try}
+	case errors.As(err, &occupied):
+		return &cli.Error{Code: cli.ExitUsage, Err: err, Try: "look at what it holds, and remove it: rm -r " + short(occupied.Dir)}
 	case errors.As(err, &port):
 		return &cli.Error{Code: cli.ExitUsage, Err: err,
 			Try: fmt.Sprintf("choose other ports, `make up PORT_BASE=18440`, or find who has it: ss -ltnp 'sport = :%d'", port.Port)}

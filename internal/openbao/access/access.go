@@ -24,7 +24,8 @@ import (
 )
 
 const (
-	defaultCheckInterval = 5 * time.Minute
+	// DefaultCheckInterval is for how long what was seen in OpenBao is relied on.
+	DefaultCheckInterval = 5 * time.Minute
 
 	// accountTTL is the least that the API server gives a service account's token;
 	// it is used once, at once.
@@ -40,8 +41,7 @@ type Options struct {
 	ClusterID string
 	// Audience of the service accounts' tokens. Default: openbao.
 	Audience string
-	// CheckInterval is for how long what was seen in OpenBao is relied on: the most
-	// that a change made there lives. Default: 5m.
+	// CheckInterval is for how long what was seen in OpenBao is relied on. Default: 5m.
 	CheckInterval time.Duration
 	// TokenRequest must be set.
 	TokenRequest TokenRequest
@@ -155,7 +155,7 @@ func New(opts Options) (*Access, error) {
 		opts.Audience = openbao.DefaultAudience
 	}
 	if opts.CheckInterval <= 0 {
-		opts.CheckInterval = defaultCheckInterval
+		opts.CheckInterval = DefaultCheckInterval
 	}
 	if opts.TokenRequest == nil || opts.Now == nil {
 		return nil, errors.New("access to OpenBao needs a way to request tokens, and a clock")
@@ -199,12 +199,8 @@ func (a *Access) Session(ctx context.Context, subject Subject) (*Session, error)
 	ns := a.namespace(subject)
 	var got *login
 	err = ns.gate.do(ctx, subject, func() error {
-		forgotten, ok := a.owns(ns, subject)
-		if !ok { // it would bind the name back
+		if !a.takes(ns, subject) { // it would bind the name back
 			return fmt.Errorf("namespace %s is not tenant %s's any more", subject.Namespace, subject.Tenant)
-		}
-		if ns.subject != subject || forgotten {
-			ns.subject, ns.bound, ns.login = subject, confirmation{}, nil
 		}
 		if err := a.enter(ctx, srv, ns); err != nil {
 			return err
@@ -218,6 +214,30 @@ func (a *Access) Session(ctx context.Context, subject Subject) (*Session, error)
 	session := &Session{access: a, client: srv.client, namespace: ns, subject: subject}
 	session.login.Store(got)
 	return session, nil
+}
+
+// Keep puts back what somebody has changed in OpenBao of a subject's grants, where they
+// were not seen for CheckInterval. It takes no name from another subject, and logs
+// nobody in.
+//
+// Errors are as of Session.
+func (a *Access) Keep(ctx context.Context, subject Subject) error {
+	subject = subject.normal()
+	srv, err := a.server(subject.Connection)
+	if err != nil {
+		return err
+	}
+	ns := a.unlessTaken(subject)
+	if ns == nil {
+		return nil
+	}
+	return ns.gate.do(ctx, subject, func() error {
+		if !a.takes(ns, subject) {
+			return nil
+		}
+		_, err := a.confirm(ctx, srv, ns)
+		return err
+	})
 }
 
 // Metadata is what KV knows of the secret at a path below the tenant's.
@@ -396,6 +416,33 @@ func (a *Access) namespace(s Subject) *namespace {
 	}
 	ns.owner, ns.used = s, a.opts.Now()
 	return ns
+}
+
+// unlessTaken is the namespace of a subject; nil where another subject has the name, or
+// has had it and nobody has come since.
+func (a *Access) unlessTaken(s Subject) *namespace {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	key := namespaceKey{s.Connection, s.Namespace}
+	ns := a.namespaces[key]
+	if ns == nil {
+		ns = &namespace{owner: s, used: a.opts.Now()}
+		a.namespaces[key] = ns
+	}
+	if ns.owner != s {
+		return nil
+	}
+	return ns
+}
+
+// takes makes what is known of a namespace the subject's, unless the name is another
+// subject's by now. The caller has the namespace's gate.
+func (a *Access) takes(ns *namespace, s Subject) bool {
+	forgotten, ok := a.owns(ns, s)
+	if ok && (forgotten || ns.subject != s) {
+		ns.subject, ns.bound, ns.login = s, confirmation{}, nil
+	}
+	return ok
 }
 
 // owns is whether a namespace name is the subject's still, and whether it was

@@ -13,6 +13,7 @@ import (
 
 	"github.com/aetherplatform/aether/api/v1alpha1"
 	"github.com/aetherplatform/aether/internal/openbao"
+	"github.com/aetherplatform/aether/internal/openbao/openbaotest"
 )
 
 func TestANamespaceReadsBelowItsTenantsPathAndNowhereElse(t *testing.T) {
@@ -538,26 +539,73 @@ func TestWhatSomebodyChangedIsPutBackAtTheNextConfirmation(t *testing.T) {
 		"a role that is gone":  func(w *world) { w.remove(role) },
 		"a claim that is gone": func(w *world) { w.remove("secret/metadata/acme") },
 	} {
-		t.Run(name, func(t *testing.T) {
-			w := newWorld(t)
-			w.put("acme/db")
-			acme := w.subject("acme-web", "acme")
-			w.reads(acme, "db")
-			inOrder := []any{w.policyOf(openbao.PolicyName("acme", firstLife)), w.roleOf("acme-web"), w.custom("acme")}
-			state := func() []any {
-				return []any{w.policyOf(openbao.PolicyName("acme", firstLife)), w.roleOf("acme-web"), w.custom("acme")}
-			}
-			change(w)
-			if cmp.Equal(inOrder, state()) {
-				t.Fatal("nothing was changed")
-			}
-			w.pass(5 * time.Minute)
-			w.session(acme)
-			if diff := cmp.Diff(inOrder, state()); diff != "" {
-				t.Errorf("not put back (-want +got):\n%s", diff)
-			}
-			w.reads(acme, "db")
-		})
+		for who, confirm := range map[string]func(*world, Subject){
+			"where somebody logs in": func(w *world, acme Subject) { w.session(acme) },
+			"where nobody does":      func(w *world, acme Subject) { w.keeps(acme) },
+			"by a new process, where nobody does": func(w *world, acme Subject) {
+				w.access = w.newAccess(nil)
+				w.keeps(acme)
+			},
+		} {
+			t.Run(name+", "+who, func(t *testing.T) {
+				w := newWorld(t)
+				w.put("acme/db")
+				acme := w.subject("acme-web", "acme")
+				w.reads(acme, "db")
+				inOrder := []any{w.policyOf(openbao.PolicyName("acme", firstLife)), w.roleOf("acme-web"), w.custom("acme")}
+				state := func() []any {
+					return []any{w.policyOf(openbao.PolicyName("acme", firstLife)), w.roleOf("acme-web"), w.custom("acme")}
+				}
+				change(w)
+				if cmp.Equal(inOrder, state()) {
+					t.Fatal("nothing was changed")
+				}
+				w.pass(5 * time.Minute)
+				mark := w.mark()
+				confirm(w, acme)
+				if diff := cmp.Diff(inOrder, state()); diff != "" {
+					t.Errorf("not put back (-want +got):\n%s", diff)
+				}
+				for _, e := range openbaotest.Served(w.bao.AuditLog(w)[mark:]) {
+					if who != "where somebody logs in" && e.Metadata["role"] == openbao.RoleName("acme-web") {
+						t.Errorf("the namespace has logged in: %s", e.Path)
+					}
+				}
+				w.reads(acme, "db")
+			})
+		}
+	}
+}
+
+func TestKeepingFormerGrantsTakesNoNameFromItsNewTenant(t *testing.T) {
+	w := newWorld(t)
+	w.put("acme/db", "globex/db")
+	before, after := w.subject("web", "acme"), w.subject("web", "globex")
+	w.reads(before, "db")
+	w.reads(after, "db")
+	for _, then := range []func(){
+		func() {},
+		func() { w.pass(time.Hour) },
+		func() { w.access.Forget(after) },
+	} {
+		then()
+		w.keeps(before) // by a list of namespaces that is not the newest
+		if got := fmt.Sprint(w.roleOf("web")["token_policies"]); got != "["+openbao.PolicyName("globex", firstLife)+"]" {
+			t.Fatalf("the role has the policies %s", got)
+		}
+	}
+	w.reads(after, "db")
+}
+
+func TestKeepingWhatWasSeenLatelyAsksNothing(t *testing.T) {
+	w := newWorld(t)
+	w.put("acme/db")
+	acme := w.subject("acme-web", "acme")
+	w.reads(acme, "db")
+	mark := w.mark()
+	w.keeps(acme)
+	if asked := w.served(mark); len(asked) > 0 {
+		t.Errorf("OpenBao was asked for %v", asked)
 	}
 }
 

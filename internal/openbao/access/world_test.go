@@ -157,6 +157,13 @@ func (w *world) session(s Subject) *Session {
 	return session
 }
 
+func (w *world) keeps(s Subject) {
+	w.Helper()
+	if err := w.access.Keep(w.Context(), s); err != nil {
+		w.Errorf("cannot keep what %s has: %v", s.Namespace, err)
+	}
+}
+
 // reads fails unless the subject reads what put wrote.
 func (w *world) reads(s Subject, path string) {
 	w.Helper()
