@@ -73,6 +73,19 @@ type Result struct {
 	Skipped []Problem
 }
 
+// Folder is the first part of all paths; empty where they have none in common.
+func (r *Result) Folder() string {
+	folder := ""
+	for i, s := range r.Secrets {
+		first, _, ok := strings.Cut(s.Path, "/")
+		if !ok || i > 0 && first != folder {
+			return ""
+		}
+		folder = first
+	}
+	return folder
+}
+
 // Problems are all, by file and line.
 func (r *Result) Problems() []Problem {
 	all := slices.Clone(r.Others)

@@ -92,6 +92,9 @@ func run(o *Options) error {
 	for _, s := range result.Skipped {
 		fmt.Fprintf(o.Err, "note: %s\n", s)
 	}
+	if folder := result.Folder(); folder != "" && o.StripPrefix == "" {
+		fmt.Fprintf(o.Err, "note: all keys begin with %s/; where that is the tenant's path in OpenBao, give --strip-prefix %s, since paths are written below it\n", folder, folder)
+	}
 	problems := result.Problems()
 	for _, p := range problems {
 		fmt.Fprintln(o.Err, p)
