@@ -1,7 +1,8 @@
 package fair
 
 import (
-	"strings"
+	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -11,24 +12,27 @@ import (
 )
 
 func TestEachOwnerHasATurn(t *testing.T) {
-	for name, c := range map[string]struct{ added, taken string }{
-		"one owner's keep their order":               {"a1 a2 a3", "a1 a2 a3"},
-		"who comes late waits for one item, not all": {"a1 a2 a3 a4 b1 c1 b2", "a1 b1 c1 a2 b2 a3 a4"},
-		"nothing": {"", ""},
+	many := func(owner string, from, to int) (items []string) {
+		for i := from; i < to; i++ {
+			items = append(items, fmt.Sprintf("%s%d", owner, i))
+		}
+		return items
+	}
+	for name, c := range map[string]struct{ added, taken []string }{
+		"one owner's keep their order":          {many("a", 0, 3*turn), many("a", 0, 3*turn)},
+		"who comes late waits for a turn":       {slices.Concat(many("a", 0, 100), many("b", 0, 1)), slices.Concat(many("a", 0, turn), many("b", 0, 1), many("a", turn, 100))},
+		"who has more goes on behind who waits": {slices.Concat(many("a", 0, turn+1), many("b", 0, turn+1), many("c", 0, 1)), slices.Concat(many("a", 0, turn), many("b", 0, turn), many("c", 0, 1), many("a", turn, turn+1), many("b", turn, turn+1))},
+		"nothing":                               {},
 	} {
 		t.Run(name, func(t *testing.T) {
-			q := newTurns(func(item string) string { return item[:1] })
-			for _, item := range strings.Fields(c.added) {
+			q := newTurns(ownerOf)
+			for _, item := range c.added {
 				q.Push(item)
 			}
-			if got, want := q.Len(), len(strings.Fields(c.added)); got != want {
-				t.Errorf("%d wait, want %d", got, want)
+			if q.Len() != len(c.added) {
+				t.Errorf("%d wait, want %d", q.Len(), len(c.added))
 			}
-			var taken []string
-			for q.Len() > 0 {
-				taken = append(taken, q.Pop())
-			}
-			if diff := cmp.Diff(strings.Fields(c.taken), taken); diff != "" && c.taken != "" {
+			if diff := cmp.Diff(c.taken, takeAll(q)); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 			if len(q.waits) > 0 || len(q.next) > 0 {
@@ -38,22 +42,24 @@ func TestEachOwnerHasATurn(t *testing.T) {
 	}
 }
 
-func TestWhoWasServedGoesBehindWhoWaits(t *testing.T) {
-	q := newTurns(func(item string) string { return item[:1] })
+func TestAnOwnerWhoseLastItemIsTakenBeginsATurnAnew(t *testing.T) {
+	q := newTurns(ownerOf)
+	q.Push("a0")
+	q.Pop()
+	q.Push("b0")
 	q.Push("a1")
-	q.Push("a2")
-	if got := q.Pop(); got != "a1" {
-		t.Fatalf("took %s", got)
-	}
-	q.Push("b1")
-	q.Push("a3")
-	var taken []string
-	for q.Len() > 0 {
-		taken = append(taken, q.Pop())
-	}
-	if diff := cmp.Diff([]string{"a2", "b1", "a3"}, taken); diff != "" {
+	if diff := cmp.Diff([]string{"b0", "a1"}, takeAll(q)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
+}
+
+func ownerOf(item string) string { return item[:1] }
+
+func takeAll(q *turns[string]) (items []string) {
+	for q.Len() > 0 {
+		items = append(items, q.Pop())
+	}
+	return items
 }
 
 // As a controller uses it: what is added twice is done once, and what is added while
@@ -77,7 +83,7 @@ func TestAQueueIsAsControllersWantIt(t *testing.T) {
 		got = append(got, next)
 		q.Done(next)
 	}
-	want := []reconcile.Request{request("a", "1"), request("b", "1"), request("a", "2"), request("a", "1")}
+	want := []reconcile.Request{request("a", "1"), request("a", "2"), request("a", "1"), request("b", "1")}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}

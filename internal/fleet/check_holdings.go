@@ -126,17 +126,19 @@ func whereFound(c *checked) string {
 	return fmt.Sprintf(" (%s)", c.owner.Position)
 }
 
-// holdings finds overlaps without comparing all with all: each thing that is held is
-// noted under all that it is within.
+// holdings finds overlaps without comparing all with all.
 type holdings struct {
+	// within are all that something is within, itself included.
 	within func(what string) iter.Seq[string]
-	by     map[string][]holding
+	// at are the tenants that hold just this; inside, who holds it or what is within.
+	at     map[string][]string
+	inside map[string][]holding
 }
 
 type holding struct{ what, tenant string }
 
 func newHoldings(within func(string) iter.Seq[string]) *holdings {
-	return &holdings{within, map[string][]holding{}}
+	return &holdings{within, map[string][]string{}, map[string][]holding{}}
 }
 
 // beginnings are all that a text begins with, itself included.
@@ -160,27 +162,26 @@ func folders(path string) iter.Seq[string] {
 }
 
 func (h *holdings) add(what, tenant string) {
+	h.at[what] = append(h.at[what], tenant)
 	for outer := range h.within(what) {
-		h.by[outer] = append(h.by[outer], holding{what, tenant})
+		h.inside[outer] = append(h.inside[outer], holding{what, tenant})
 	}
 }
 
-func (h *holdings) has(what, tenant string) bool {
-	return slices.Contains(h.by[what], holding{what, tenant})
-}
+func (h *holdings) has(what, tenant string) bool { return slices.Contains(h.at[what], tenant) }
 
-// overlapping is another tenant whose holding is within this, or which this is
-// within; none is empty.
+// overlapping is another tenant that holds what is within this, or what this is within;
+// none is empty.
 func (h *holdings) overlapping(what, tenant string) (other, theirs string) {
-	for _, held := range h.by[what] {
+	for _, held := range h.inside[what] {
 		if held.tenant != tenant {
 			return held.tenant, held.what
 		}
 	}
 	for outer := range h.within(what) {
-		for _, held := range h.by[outer] {
-			if held.what == outer && held.tenant != tenant {
-				return held.tenant, held.what
+		for _, holder := range h.at[outer] {
+			if holder != tenant {
+				return holder, outer
 			}
 		}
 	}
