@@ -299,7 +299,7 @@ func TestAFailureSaysWhichLogToReadAndLeavesNothingRunning(t *testing.T) {
 	if code := p.runs(c); code != cli.ExitCluster {
 		t.Errorf("exit code %d, want %d", code, cli.ExitCluster)
 	}
-	for _, want := range []string{"namespace-operator … ", " failed\n", "  I cannot go on\n", "error: namespace-operator did not become ready: it ended; its log is " + p.dir + "/logs/namespace-operator.log"} {
+	for _, want := range []string{"namespace-operator … ", " failed\n", "  I cannot go on\n", "error: namespace-operator did not become ready: it ended: exit status 1; its log is " + p.dir + "/logs/namespace-operator.log"} {
 		if !strings.Contains(c.stderr.String(), want) {
 			t.Errorf("it does not say %q:\n%s", want, &c.stderr)
 		}
