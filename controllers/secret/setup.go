@@ -47,7 +47,7 @@ type Options struct {
 	// that alone. Default: as its service account, to every address that a profile names.
 	Operator access.Login
 	// CheckInterval is how long what was seen of policies and roles in OpenBao is relied
-	// on. What somebody changed is put back half of it later at the latest. Default: 5m.
+	// on. What somebody changed lives for at most one and a half times that. Default: 5m.
 	CheckInterval time.Duration
 	// Rate is how many requests a second one OpenBao gets at the most. Default: 200.
 	Rate float64

@@ -74,7 +74,7 @@ func unitOf(t *render.TenantResult, cluster, source string) *unit {
 		for i := range t.Applied {
 			a := &t.Applied[i]
 			n, namespace := a.Value.(*v1alpha1.TenantNamespace)
-			if a.Kind != kind || namespace && !placed(n, cluster) {
+			if a.Kind != kind || namespace && !tenancy.PlacedIn(n, cluster) {
 				continue
 			}
 			u.objects = append(u.objects, &object{
@@ -96,7 +96,7 @@ func unitOf(t *render.TenantResult, cluster, source string) *unit {
 func placedHere(tenants []*render.TenantResult, cluster string) map[string]bool {
 	here := map[string]bool{}
 	for _, t := range tenants {
-		with := func(n *fleet.Object[*v1alpha1.TenantNamespace]) bool { return placed(n.Value, cluster) }
+		with := func(n *fleet.Object[*v1alpha1.TenantNamespace]) bool { return tenancy.PlacedIn(n.Value, cluster) }
 		if cluster == "" || slices.ContainsFunc(t.Namespaces, with) {
 			here[t.Name] = true
 			for _, peer := range t.Peers {
@@ -105,13 +105,6 @@ func placedHere(tenants []*render.TenantResult, cluster string) map[string]bool 
 		}
 	}
 	return here
-}
-
-func placed(n *v1alpha1.TenantNamespace, cluster string) bool {
-	if cluster == "" {
-		return len(n.Spec.Clusters) == 0
-	}
-	return slices.Contains(n.Spec.Clusters, cluster)
 }
 
 // world is every object of the kinds that come from Git, as informers hold it:

@@ -25,8 +25,8 @@ type Secret struct {
 	Version     int64  `json:"version,omitempty"`
 	VersionTime string `json:"versionTime,omitempty"`
 	SyncedTime  string `json:"syncedTime,omitempty"`
-	// NextRefresh is when OpenBao is asked again, of one that is synced. One that is
-	// retrying is asked for within a minute; of others a person has to act.
+	// NextRefresh is when OpenBao is asked again for one that is synced. For one that is
+	// retrying it is asked before long; for others a person has to act.
 	NextRefresh string `json:"nextRefresh,omitempty"`
 	Retrying    bool   `json:"retrying,omitempty"`
 	Synced      bool   `json:"synced"`

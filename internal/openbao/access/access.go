@@ -405,15 +405,11 @@ func (a *Access) server(connection openbao.Connection) (*server, error) {
 	return a.servers[connection], nil
 }
 
+// namespace is the subject's from now on.
 func (a *Access) namespace(s Subject) *namespace {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	key := namespaceKey{s.Connection, s.Namespace}
-	ns := a.namespaces[key]
-	if ns == nil {
-		ns = &namespace{}
-		a.namespaces[key] = ns
-	}
+	ns := a.entry(s)
 	ns.owner, ns.used = s, a.opts.Now()
 	return ns
 }
@@ -423,14 +419,20 @@ func (a *Access) namespace(s Subject) *namespace {
 func (a *Access) unlessTaken(s Subject) *namespace {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if ns := a.entry(s); ns.owner == s {
+		return ns
+	}
+	return nil
+}
+
+// entry is of the name of a subject's namespace: the subject's where nobody has had it.
+// The caller has mu.
+func (a *Access) entry(s Subject) *namespace {
 	key := namespaceKey{s.Connection, s.Namespace}
 	ns := a.namespaces[key]
 	if ns == nil {
 		ns = &namespace{owner: s, used: a.opts.Now()}
 		a.namespaces[key] = ns
-	}
-	if ns.owner != s {
-		return nil
 	}
 	return ns
 }
