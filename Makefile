@@ -13,6 +13,11 @@ NODES ?= 0
 KYVERNO ?= 0
 # 1 runs a server with OpenBao's API, with secrets for the example fleet.
 OPENBAO ?= 0
+# 1 installs Aether by its Helm chart, and Flux, as Pods on the nodes.
+CHART ?= 0
+# The version that `make release` makes, such as v0.1.0, and what it is built for.
+VERSION ?=
+PLATFORMS ?= linux/amd64,linux/arm64,darwin/amd64,darwin/arm64
 TEST := $(GO) run ./test/tools/gotest
 
 help: ## List what can be made.
@@ -22,7 +27,7 @@ build: ## Build aether and the namespace operator into bin/.
 	@$(GO) build -o bin/ ./cmd/...
 
 tools: ## Build the programs that the platform and the tests run, once, into bin/.
-	@$(GO) run ./test/tools/build platform
+	@$(GO) run ./test/tools/build platform kyverno openbao clusters chart test
 
 node-deps: ## Install what Debian must provide for a real node and is missing (root).
 	@needs=$$($(GO) run ./test/tools/build -needs); [ -z "$$needs" ] || { \
@@ -34,24 +39,33 @@ browser: ## Install the browser that the tests of the HTML report open it in (ro
 node: ## Build what a real node runs, once, into bin/ (Linux).
 	@$(GO) run ./test/tools/build node
 	@$(GO) build -o bin/ ./test/machine
-	@$(GO) run ./test/images pause probe coredns
+	@$(GO) run ./test/images pause probe coredns aether namespace-operator source-controller kustomize-controller
 
-images: ## Make container images of all our programs, as OCI tars in bin/images/.
+images: ## Make container images of all our programs, as OCI tars in bin/images/, with bills of materials.
 	@$(GO) run ./test/tools/build coredns
 	@$(GO) run ./test/images
+
+manifests: ## Write what the Helm chart makes with its defaults to bin/aether.yaml, for kubectl alone.
+	@$(GO) run ./test/tools/build helm
+	@$(GO) run ./release -manifests bin/aether.yaml
+
+release: ## Make all that is published of VERSION=v0.1.0 into dist/; PLATFORMS=linux/amd64: for that alone.
+	@$(GO) run ./test/tools/build helm
+	@$(GO) run ./release -version "$(VERSION)" -platforms "$(PLATFORMS)"
 
 generate: ## Make deepcopy functions, CRDs, the reference and the policies' floor.
 	@$(GO) run ./test/tools/build generate
 	bin/controller-gen object crd:generateEmbeddedObjectMeta=false paths=./api/... output:crd:dir=config/crd
-	bin/crd-ref-docs --source-path=api/v1alpha1 --config=config/api-reference.yaml --renderer=markdown --max-depth=12 --log-level=ERROR --output-path=bin/api.md
+	bin/crd-ref-docs --source-path=api --config=config/api-reference.yaml --renderer=markdown --max-depth=12 --log-level=ERROR --output-path=bin/api.md
 	cat -s bin/api.md > docs/reference/api.md
 	$(GO) run ./internal/cli/gendocs
 	$(GO) run ./policies/floor
+	$(GO) run ./charts/generate
 
 verify: generate lint ## Check that generated files are current and the code is clean.
-	@changed=$$(git status --porcelain -- api config/crd docs/reference policies/admission); \
+	@changed=$$(git status --porcelain -- api config/crd docs/reference policies/admission charts); \
 	if [ -n "$$changed" ]; then \
-		git --no-pager diff --stat -- api config/crd docs/reference policies/admission; \
+		git --no-pager diff --stat -- api config/crd docs/reference policies/admission charts; \
 		echo "generated files are not current; commit what \`make generate\` makes:"; echo "$$changed"; exit 1; \
 	fi
 
@@ -65,7 +79,14 @@ e2e: tools build ## Push to a platform of the tests' own and see what becomes of
 test-node: ## Run the tests that need root and Linux: a real node.
 	@if [ "$$(uname)" != Linux ] || [ "$$(id -u)" != 0 ]; then echo "the node tests need root on Linux"; exit 1; fi
 	@$(MAKE) tools build node
-	@$(TEST) -tags node -timeout 30m -count=1 ./internal/local/machine/... ./test/node/...
+	@$(TEST) -tags node -timeout 30m -count=1 ./internal/local/machine/... ./test/node/... ./test/incluster/...
+
+e2e-kind: build ## Run the in-cluster proof on kind, with everything from its official chart (Docker, internet).
+	@for program in docker kubectl; do command -v $$program >/dev/null || { echo "$$program is not on the PATH"; exit 1; }; done
+	@docker info >/dev/null || { echo "Docker does not answer: kind runs nodes as its containers"; exit 1; }
+	@$(GO) run ./test/tools/build helm kind
+	@$(GO) run ./test/images aether namespace-operator
+	@$(TEST) -tags kind -timeout 40m -count=1 ./test/incluster/...
 
 bench: tools build ## Measure, and print what docs/benchmarks.md quotes.
 	$(GO) test -run '^$$' -bench . -benchmem ./internal/... ./controllers/...
@@ -77,10 +98,13 @@ bench: tools build ## Measure, and print what docs/benchmarks.md quotes.
 bench-node: tools build node ## Measure how namespaces are born on two real nodes (root, Linux).
 	$(GO) test -tags node -run '^$$' -bench . -benchtime 1x -timeout 20m ./test/node
 
-up: tools build ## Start the platform and push the example fleet; NODES=1: on a real node, KYVERNO=1: with Kyverno, OPENBAO=1: with secrets.
+up: ## Start the platform and push the example fleet; NODES=1: on a real node, KYVERNO=1: with Kyverno, OPENBAO=1: with secrets, CHART=1: by the Helm chart.
+	@$(GO) run ./test/tools/build platform $(if $(filter 1,$(KYVERNO)),kyverno) $(if $(filter 1,$(OPENBAO)),openbao) $(if $(filter 1,$(CHART)),chart)
+	@[ -x bin/aether ] || echo "Aether itself (about 4 min on two cores when nothing is cached) …"
+	@$(MAKE) build
 	@[ $(NODES) = 0 ] || $(MAKE) node
 	@bin/aether local up --port-base $(PORT_BASE) --nodes $(NODES) --kyverno=$(if $(filter 1,$(KYVERNO)),true,false) \
-		--openbao=$(if $(filter 1,$(OPENBAO)),true,false)
+		--openbao=$(if $(filter 1,$(OPENBAO)),true,false) --chart=$(if $(filter 1,$(CHART)),true,false)
 
 down: ## Stop the platform and remove every trace of it.
 	@[ -x bin/aether ] || $(GO) build -o bin/ ./cmd/aether
@@ -93,8 +117,9 @@ lint: ## Run the linters.
 	@! git grep -nE '^(<{7}|>{7}) ' -- . || { echo "a merge was left half done: see above"; exit 1; }
 	@$(GO) run ./test/tools/build lint
 	bin/golangci-lint run
+	$(GO) vet -tags kind ./test/incluster
 
 fmt: ## Format the Go code.
 	gofmt -w -s $$(git ls-files '*.go')
 
-.PHONY: help build tools node-deps node images generate verify test e2e test-node bench bench-node up down status lint fmt
+.PHONY: help build tools node-deps browser node images manifests release generate verify test e2e test-node e2e-kind bench bench-node up down status lint fmt

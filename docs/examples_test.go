@@ -143,17 +143,21 @@ func embedded(*v1alpha1.BaseSourceRef) (render.Base, error) { return render.Embe
 
 // Every reason that a condition can have is in the table that says what to do.
 func TestEveryReasonIsExplained(t *testing.T) {
-	source, err := os.ReadFile(filepath.Join("..", "api", "v1alpha1", "conditions.go"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	page, err := os.ReadFile(filepath.Join("reference", "conditions.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	reasons := regexp.MustCompile(`(?m)^\tReason\w+ = "(\w+)"$`).FindAllStringSubmatch(string(source), -1)
-	if len(reasons) == 0 {
-		t.Fatal("found no reasons")
+	var reasons [][]string
+	for _, group := range []string{"v1alpha1", "controlplane/v1alpha1"} {
+		source, err := os.ReadFile(filepath.Join("..", "api", group, "conditions.go"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := regexp.MustCompile(`(?m)^\tReason\w+ += "(\w+)"$`).FindAllStringSubmatch(string(source), -1)
+		if len(found) == 0 {
+			t.Fatalf("found no reasons of %s", group)
+		}
+		reasons = append(reasons, found...)
 	}
 	for _, reason := range reasons {
 		if !strings.Contains(string(page), "`"+reason[1]+"`") {

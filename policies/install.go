@@ -30,7 +30,7 @@ func Install(ctx context.Context, c client.Client) error {
 		return err
 	}
 	return wait.PollUntilContextCancel(ctx, 50*time.Millisecond, true, func(ctx context.Context) (bool, error) {
-		return enforced(ctx, c)
+		return Enforced(ctx, c)
 	})
 }
 
@@ -43,9 +43,10 @@ func apply(ctx context.Context, c client.Client, objects []*unstructured.Unstruc
 	return nil
 }
 
-// enforced tries, as a dry run, what only the canary refuses: who may install
-// policies may permit adoptions, but not of a system namespace.
-func enforced(ctx context.Context, c client.Client) (bool, error) {
+// Enforced tries, as a dry run, what only the canary refuses: who may install
+// policies may permit adoptions, but not of a system namespace. It takes the right to
+// create namespaces.
+func Enforced(ctx context.Context, c client.Client) (bool, error) {
 	forbidden := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
 		GenerateName: "kube-canary-",
 		Labels:       map[string]string{v1alpha1.LabelAdoptableBy: "canary"},

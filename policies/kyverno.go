@@ -34,8 +34,8 @@ func InstallKyverno(ctx context.Context, c client.Client) error {
 			if err := c.Get(ctx, client.ObjectKeyFromObject(o), now); err != nil {
 				return false, err
 			}
-			if ready, _, _ := unstructured.NestedBool(now.Object, "status", "conditionStatus", "ready"); !ready {
-				waiting = append(waiting, now.GetName()+state(now))
+			if ready, waitsFor := Ready(now); !ready {
+				waiting = append(waiting, now.GetName()+waitsFor)
 			}
 		}
 		return len(waiting) == 0, nil
@@ -46,8 +46,11 @@ func InstallKyverno(ctx context.Context, c client.Client) error {
 	return err
 }
 
-// state is what Kyverno says a policy waits for.
-func state(policy *unstructured.Unstructured) string {
+// Ready tells whether Kyverno holds a policy, and else what it says that it waits for.
+func Ready(policy *unstructured.Unstructured) (ready bool, waitsFor string) {
+	if ready, _, _ = unstructured.NestedBool(policy.Object, "status", "conditionStatus", "ready"); ready {
+		return true, ""
+	}
 	conditions, _, _ := unstructured.NestedSlice(policy.Object, "status", "conditionStatus", "conditions")
 	var missing []string
 	for _, c := range conditions {
@@ -56,7 +59,7 @@ func state(policy *unstructured.Unstructured) string {
 		}
 	}
 	if len(missing) == 0 {
-		return ""
+		return false, ""
 	}
-	return " (" + strings.Join(missing, "; ") + ")"
+	return false, " (" + strings.Join(missing, "; ") + ")"
 }

@@ -129,6 +129,15 @@ const (
 	ReasonPrefixTaken = "PrefixTaken"
 )
 
+// Reasons of WorkloadCluster.
+const (
+	// ReasonNotSupported (False, Stalled): it asks for what nothing makes yet.
+	ReasonNotSupported = "NotSupported"
+	// ReasonStillInGit (False, Stalled): it is being deleted while Git asks for it, so
+	// what it holds is kept.
+	ReasonStillInGit = "StillInGit"
+)
+
 // Reasons of NamespaceProfile.
 const (
 	// ReasonBaseNotFound (Unknown): the base's source or path is not there.

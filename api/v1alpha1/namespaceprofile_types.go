@@ -108,7 +108,7 @@ type NamespaceProfileSpec struct {
 // ProfileOpenBao is an OpenBao, and what of it is open to tenants.
 type ProfileOpenBao struct {
 	// Address, such as https://openbao.example.com:8200. Default: the operator's
-	// --openbao-address.
+	// openBao.address.
 	//
 	// +optional
 	// +kubebuilder:validation:MaxLength=512
@@ -116,14 +116,14 @@ type ProfileOpenBao struct {
 	Address string `json:"address,omitempty"`
 
 	// CABundle is the certificates, in PEM, that the server's is checked against.
-	// Default: the operator's --openbao-ca-file where the address is the operator's
+	// Default: the operator's openBao.caFile where the address is the operator's
 	// too, and else the system's.
 	//
 	// +optional
 	// +kubebuilder:validation:MaxLength=65536
 	CABundle string `json:"caBundle,omitempty"`
 
-	// Namespace of OpenBao. Default: the operator's --openbao-namespace.
+	// Namespace of OpenBao. Default: the operator's openBao.namespace.
 	//
 	// +optional
 	// +kubebuilder:validation:MaxLength=256
@@ -131,7 +131,7 @@ type ProfileOpenBao struct {
 	Namespace string `json:"namespace,omitempty"`
 
 	// AuthMount is where Kubernetes authentication is mounted for this cluster.
-	// Default: the operator's --openbao-auth-mount.
+	// Default: the operator's openBao.authMount.
 	//
 	// +optional
 	// +kubebuilder:validation:MaxLength=128

@@ -42,8 +42,9 @@ type TenantSourceSpec struct {
 	Path string `json:"path,omitempty"`
 
 	// Interval between full checks that what was applied is still there. Changes
-	// in Git and in the cluster are acted on at once, whatever it is. A Go
-	// duration, at least 1m; default 10m.
+	// in Git and in the cluster are acted on at once, whatever it is. A check may
+	// come up to a tenth later, so that those of many sources are not all at the
+	// same time. A Go duration, at least 1m; default 10m.
 	//
 	// +optional
 	// +kubebuilder:default="10m"

@@ -1,13 +1,14 @@
 package v1alpha1
 
 import (
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // WorkloadCluster asks for a Kubernetes cluster of a tenant. It is read from Git
-// and checked; the cluster controller, which makes it so, is not part of this
-// release.
+// and checked; of the cluster controller, which makes it so, this release has the part
+// that makes control planes, and no program that runs it.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
@@ -16,9 +17,11 @@ import (
 // +kubebuilder:printcolumn:name="Region",type=string,JSONPath=`.spec.region`
 // +kubebuilder:printcolumn:name="Version",type=string,JSONPath=`.spec.version`
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Status",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].message`
 // +kubebuilder:printcolumn:name="Revision",type=string,JSONPath=`.metadata.annotations.aetherplatform\.cloud/source-revision`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
-// +kubebuilder:validation:XValidation:rule="self.metadata.name.size() <= 50",message="metadata.name: a cluster's name has at most 50 characters"
+// +kubebuilder:validation:XValidation:rule="self.metadata.name.size() <= 48",message="metadata.name: a cluster's name has at most 48 characters"
+// +kubebuilder:validation:XValidation:rule="self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",message="metadata.name: Services are named after a cluster, so its name begins with a letter and has no dots; write one such as acme-prod"
 type WorkloadCluster struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
@@ -47,10 +50,12 @@ type WorkloadClusterSpec struct {
 	// +kubebuilder:validation:MaxLength=63
 	Region string `json:"region"`
 
-	// Version of Kubernetes, such as v1.36.3.
+	// Version of Kubernetes, such as v1.36.3. It goes up by one minor version at a time,
+	// and never back.
 	//
 	// +kubebuilder:validation:MaxLength=32
 	// +kubebuilder:validation:XValidation:rule="self.matches('^v1[.][0-9]+[.][0-9]+$')",message="write a full version such as v1.36.3"
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^v1[.][0-9]+[.][0-9]+$') || (int(self.split('.')[1]) == int(oldSelf.split('.')[1]) ? int(self.split('.')[2]) >= int(oldSelf.split('.')[2]) : int(self.split('.')[1]) == int(oldSelf.split('.')[1]) + 1)",message="a cluster goes up by one minor version at a time, and never back"
 	Version string `json:"version"`
 
 	// ControlPlane is the size of the hosted control plane.
@@ -58,9 +63,10 @@ type WorkloadClusterSpec struct {
 	// +optional
 	ControlPlane ControlPlane `json:"controlPlane,omitempty"`
 
-	// Network is the cluster's address ranges.
+	// Network is the cluster's address ranges. They cannot be changed.
 	//
 	// +optional
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="the address ranges of a cluster cannot be changed; make another cluster"
 	Network ClusterNetwork `json:"network,omitempty"`
 
 	// Endpoint is how the API server is reached. Default: privately only.
@@ -87,6 +93,11 @@ type ControlPlane struct {
 	// +kubebuilder:validation:Maximum=9
 	Replicas int32 `json:"replicas,omitempty"`
 
+	// Resources of each API server. Default: requests of 250m and 512Mi.
+	//
+	// +optional
+	Resources corev1.ResourceRequirements `json:"resources,omitempty"`
+
 	// Etcd is the size of the cluster's own etcd.
 	//
 	// +optional
@@ -95,30 +106,32 @@ type ControlPlane struct {
 
 // Etcd is the size of an etcd.
 type Etcd struct {
-	// Replicas is 1 or 3. Default 3.
+	// Replicas is 1 or 3. It cannot be changed. Default 3.
 	//
 	// +optional
 	// +kubebuilder:default=3
 	// +kubebuilder:validation:Enum=1;3
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="the number of etcd's members cannot be changed"
 	Replicas int32 `json:"replicas,omitempty"`
 
-	// Storage of each member. Default 8Gi.
+	// Storage of each member. It cannot be changed. Default 8Gi.
 	//
 	// +optional
 	// +kubebuilder:default="8Gi"
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="the volumes of etcd cannot be changed"
 	Storage *resource.Quantity `json:"storage,omitempty"`
 }
 
 // ClusterNetwork is a cluster's address ranges.
 type ClusterNetwork struct {
-	// PodCIDR is the range of the Pods' addresses.
+	// PodCIDR is the range of the Pods' addresses. Default 10.100.0.0/16.
 	//
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	// +kubebuilder:validation:XValidation:rule="isCIDR(self)",message="write a CIDR such as 10.100.0.0/16"
 	PodCIDR string `json:"podCIDR,omitempty"`
 
-	// ServiceCIDR is the range of the Services' addresses.
+	// ServiceCIDR is the range of the Services' addresses. Default 10.101.0.0/16.
 	//
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
@@ -209,6 +222,27 @@ type WorkloadClusterStatus struct {
 	// +listType=map
 	// +listMapKey=type
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
+
+	// ControlPlane is where the control plane runs.
+	//
+	// +optional
+	ControlPlane *ControlPlaneStatus `json:"controlPlane,omitempty"`
+}
+
+// ControlPlaneStatus is where a control plane runs, and what it is.
+type ControlPlaneStatus struct {
+	// Namespace of the AetherControlPlane, which has the cluster's name.
+	Namespace string `json:"namespace"`
+
+	// Endpoint of the API server, as https://host:port.
+	//
+	// +optional
+	Endpoint string `json:"endpoint,omitempty"`
+
+	// Version of the oldest API server.
+	//
+	// +optional
+	Version string `json:"version,omitempty"`
 }
 
 // WorkloadClusterList is a list of WorkloadClusters.

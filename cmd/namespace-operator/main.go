@@ -3,22 +3,23 @@
 package main
 
 import (
+	"cmp"
 	"context"
-	"errors"
-	"flag"
 	"fmt"
-	"log/slog"
+	"io"
 	"os"
 	"time"
 
 	"github.com/go-logr/logr"
+	// Roots of TLS where the system has none: an image holds the program and nothing
+	// beside it, and OpenBao's certificate may be of a public authority.
+	_ "golang.org/x/crypto/x509roots/fallback"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/client/config"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
@@ -27,83 +28,51 @@ import (
 	"github.com/aetherplatform/aether/controllers/namespace"
 	"github.com/aetherplatform/aether/controllers/secret"
 	"github.com/aetherplatform/aether/controllers/source"
+	"github.com/aetherplatform/aether/internal/version"
 )
 
-// options are the flags.
-type options struct {
-	cluster, namespace      string
-	leaderElect             bool
-	lease                   lease
-	metricsAddr, probesAddr string
-	pprof                   bool
-	concurrency             int
-	memoryTarget            quantity
-	logLevel, logFormat     string
-	bao                     baoOptions
-}
+func main() { os.Exit(command(os.Args[1:], os.Stdout, os.Stderr)) }
 
-func main() {
-	opts, err := parse(os.Args[1:])
+// command is the program, and returns its exit code: 1 when it cannot run, 2 when it was
+// called wrongly.
+func command(args []string, stdout, stderr io.Writer) int {
+	opts, err := parse(args, stderr)
 	if err != nil {
-		os.Exit(2) // the flag package has said why
+		return 2 // parse has said why
 	}
-	if err := run(opts); err != nil {
-		fmt.Fprintln(os.Stderr, "namespace-operator:", err)
-		os.Exit(1)
-	}
-}
-
-func parse(args []string) (options, error) {
-	var o options
-	flags := flag.NewFlagSet("namespace-operator", flag.ContinueOnError)
-	config.RegisterFlags(flags) // --kubeconfig
-	flags.StringVar(&o.cluster, "cluster", "", "name of the workload cluster that this is; empty for the cluster that the fleet is reconciled in")
-	flags.StringVar(&o.namespace, "namespace", v1alpha1.SystemNamespace, "namespace that TenantSources and their Flux sources are read from, and that holds the leader's lease")
-	flags.BoolVar(&o.leaderElect, "leader-elect", false, "work only while holding the lease, so that several replicas can run")
-	flags.DurationVar(&o.lease.duration, "leader-elect-lease-duration", 15*time.Second, "how long a leader that is not heard of keeps the lease")
-	flags.DurationVar(&o.lease.renewDeadline, "leader-elect-renew-deadline", 10*time.Second, "how long a leader tries to renew the lease before it ends")
-	flags.DurationVar(&o.lease.retryPeriod, "leader-elect-retry-period", 2*time.Second, "how often the lease is renewed, or asked for")
-	flags.StringVar(&o.metricsAddr, "metrics-bind-address", ":8080", "address of Prometheus metrics; 0 for none")
-	flags.StringVar(&o.probesAddr, "health-probe-bind-address", ":8081", "address of /healthz and /readyz; 0 for none")
-	flags.BoolVar(&o.pprof, "pprof", false, "serve /debug/pprof/ beside the metrics")
-	flags.IntVar(&o.concurrency, "concurrency", 32, "how many namespaces are worked on side by side")
-	o.memoryTarget = 320 << 20
-	flags.Var(&o.memoryTarget, "memory-target", "memory, beside the program itself, within which garbage is collected less and less lazily; GOGC or GOMEMLIMIT switch this off")
-	flags.StringVar(&o.logLevel, "log-level", "info", "debug, info or error")
-	flags.StringVar(&o.logFormat, "log-format", "json", "json or text")
-	o.bao.register(flags)
-	if err := flags.Parse(args); err != nil {
-		return o, err
-	}
-	return o, o.check(flags)
-}
-
-func (o options) check(flags *flag.FlagSet) error {
-	var err error
 	switch {
-	case flags.NArg() > 0:
-		err = fmt.Errorf("unexpected argument %q", flags.Arg(0))
-	case o.logFormat != "json" && o.logFormat != "text":
-		err = fmt.Errorf("--log-format: %q is not a format; use json or text", o.logFormat)
-	case levels[o.logLevel] == nil:
-		err = fmt.Errorf("--log-level: %q is not a level; use debug, info or error", o.logLevel)
-	case o.concurrency < 1:
-		err = fmt.Errorf("--concurrency: %d is too small; use at least 1", o.concurrency)
-	}
-	if err == nil {
-		err = errors.Join(o.lease.check(), o.bao.check())
+	case opts.version:
+		fmt.Fprintln(stdout, version.Get().Line("namespace-operator"))
+	case opts.print:
+		err = printConfig(opts, stdout)
+	default:
+		err = run(opts)
 	}
 	if err != nil {
-		fmt.Fprintln(flags.Output(), err)
+		fmt.Fprintln(stderr, "namespace-operator:", err)
+		return 1
 	}
-	return err
+	return 0
+}
+
+// printConfig prints a file that --config takes.
+func printConfig(o options, stdout io.Writer) error {
+	text, err := o.YAML()
+	if err == nil {
+		_, err = stdout.Write(text)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot print the configuration: %w", err)
+	}
+	return nil
 }
 
 func run(o options) error {
-	keepWithin(int64(o.memoryTarget))
-	log := o.logger()
+	keepWithin(int64(o.MemoryTarget))
+	log := logr.FromSlogHandler(o.Log.Handler(os.Stderr))
 	ctrl.SetLogger(log)
 	klog.SetLogger(log)
+	log.Info("Starting", "configuration", cmp.Or(o.file, "defaults and flags"))
 
 	cfg, err := ctrl.GetConfig()
 	if err != nil {
@@ -116,10 +85,10 @@ func run(o options) error {
 	if err != nil {
 		return fmt.Errorf("cannot make the manager: %w", err)
 	}
-	if err := source.Setup(mgr, source.Options{Cluster: o.cluster, Namespace: o.namespace}); err != nil {
+	if err := source.Setup(mgr, source.Options{Cluster: o.Cluster, Namespace: o.Namespace}); err != nil {
 		return fmt.Errorf("cannot set up controllers/source: %w", err)
 	}
-	if err := namespace.Setup(mgr, namespace.Options{Cluster: o.cluster, Namespace: o.namespace, Concurrency: o.concurrency}); err != nil {
+	if err := namespace.Setup(mgr, namespace.Options{Cluster: o.Cluster, Namespace: o.Namespace, Concurrency: o.Concurrency}); err != nil {
 		return fmt.Errorf("cannot set up controllers/namespace: %w", err)
 	}
 	if err := o.setupSecrets(mgr); err != nil {
@@ -136,11 +105,10 @@ func run(o options) error {
 
 // setupSecrets adds what keeps Secrets equal to OpenBao's.
 func (o options) setupSecrets(mgr ctrl.Manager) error {
-	opts, err := o.bao.options()
+	opts, err := o.secrets()
 	if err != nil {
 		return err
 	}
-	opts.Cluster = o.cluster
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if err := secret.Setup(ctx, mgr, opts); err != nil {
@@ -154,21 +122,21 @@ func (o options) manager() ctrl.Options {
 	_ = v1alpha1.AddToScheme(scheme) // never fails
 	_ = corev1.AddToScheme(scheme)
 	grace := 20 * time.Second
-	metrics := metricsserver.Options{BindAddress: o.metricsAddr}
-	if o.pprof {
+	metrics := metricsserver.Options{BindAddress: o.Metrics.BindAddress}
+	if o.Metrics.Pprof {
 		metrics.ExtraHandlers = profiles()
 	}
 	return ctrl.Options{
 		Scheme:                        scheme,
 		Metrics:                       metrics,
-		HealthProbeBindAddress:        o.probesAddr,
-		LeaderElection:                o.leaderElect,
+		HealthProbeBindAddress:        o.Health.BindAddress,
+		LeaderElection:                o.LeaderElection.Enabled,
 		LeaderElectionID:              "aether-namespace-operator",
-		LeaderElectionNamespace:       o.namespace,
+		LeaderElectionNamespace:       o.Namespace,
 		LeaderElectionReleaseOnCancel: true,
-		LeaseDuration:                 &o.lease.duration,
-		RenewDeadline:                 &o.lease.renewDeadline,
-		RetryPeriod:                   &o.lease.retryPeriod,
+		LeaseDuration:                 &o.LeaderElection.LeaseDuration.Duration,
+		RenewDeadline:                 &o.LeaderElection.RenewDeadline.Duration,
+		RetryPeriod:                   &o.LeaderElection.RetryPeriod.Duration,
 		GracefulShutdownTimeout:       &grace,
 		// Only Aether's own kinds are cached; the rest of the cluster is held as hashes.
 		Cache: cache.Options{DefaultTransform: cache.TransformStripManagedFields()},
@@ -176,15 +144,6 @@ func (o options) manager() ctrl.Options {
 			DisableFor: []client.Object{&corev1.Secret{}}, // never held in memory
 		}},
 	}
-}
-
-// logger writes to stderr.
-func (o options) logger() logr.Logger {
-	opts := &slog.HandlerOptions{Level: *levels[o.logLevel]}
-	if o.logFormat == "text" {
-		return logr.FromSlogHandler(slog.NewTextHandler(os.Stderr, opts))
-	}
-	return logr.FromSlogHandler(slog.NewJSONHandler(os.Stderr, opts))
 }
 
 // synced is ready once the caches that the replica has begun to fill are full. A

@@ -1,35 +1,11 @@
 package main
 
 import (
-	"errors"
 	"os"
 	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
-
-	"k8s.io/apimachinery/pkg/api/resource"
 )
-
-// quantity is a number of bytes, as Kubernetes writes them: 320Mi.
-type quantity int64
-
-// String implements flag.Value.
-func (q *quantity) String() string {
-	return resource.NewQuantity(int64(*q), resource.BinarySI).String()
-}
-
-// Set implements flag.Value.
-func (q *quantity) Set(text string) error {
-	parsed, err := resource.ParseQuantity(text)
-	if err != nil {
-		return err
-	}
-	if parsed.Value() <= 0 {
-		return errors.New("use more than nothing, such as 320Mi")
-	}
-	*q = quantity(parsed.Value())
-	return nil
-}
 
 // lazily is GOGC while there is plenty of memory: half as much work for the
 // garbage collector as Go's default.

@@ -3,20 +3,12 @@ package main
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"net/http"
 	"net/http/pprof"
 	"time"
 
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 )
-
-// levels of --log-level; logr's verbosities count down from info.
-var levels = map[string]*slog.Level{
-	"debug": new(slog.Level(-1)),
-	"info":  new(slog.LevelInfo),
-	"error": new(slog.LevelError),
-}
 
 // profiles are the handlers of /debug/pprof/.
 func profiles() map[string]http.Handler {

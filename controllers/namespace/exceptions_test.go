@@ -31,6 +31,7 @@ func (w *world) granted(name, want string) time.Duration {
 		}
 		return nil
 	})
+	w.settled(name) // what was applied, before it is said to be in place
 	w.ready(name)
 	w.settled(name)
 	var result ctrl.Result

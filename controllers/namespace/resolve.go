@@ -73,11 +73,11 @@ func (r *Reconciler) admit(ctx context.Context, s *scope) error {
 
 // entitled is whether the tenant may have this prefix and this profile.
 func (r *Reconciler) entitled(ctx context.Context, s *scope) error {
-	var tenants v1alpha1.TenantList
-	if err := r.List(ctx, &tenants, client.UnsafeDisableDeepCopy); err != nil {
-		return fmt.Errorf("cannot list Tenants: %w", err)
+	other, err := prefixHolder(ctx, r, s.tenant)
+	if err != nil {
+		return err
 	}
-	if other := prefixHolder(s.tenant, tenants.Items); other != nil {
+	if other != nil {
 		return stalled(v1alpha1.ReasonNameNotAllowed, "%s", prefixTaken(s.tenant, other))
 	}
 	allowed := s.tenant.Spec.Namespaces.Profiles
@@ -168,27 +168,4 @@ func namespacesOf(ctx context.Context, from client.Reader, tenant string) ([]*v1
 		all[i] = &list.Items[i]
 	}
 	return all, nil
-}
-
-// prefixHolder is the tenant, live longer than t, that has a prefix overlapping
-// t's; nil when there is none.
-func prefixHolder(t *v1alpha1.Tenant, all []v1alpha1.Tenant) *v1alpha1.Tenant {
-	for i := range all {
-		other := &all[i]
-		if other.Name != t.Name && tenancy.PrefixesOverlap(t.Prefix(), other.Prefix()) && earlier(other, t) {
-			return other
-		}
-	}
-	return nil
-}
-
-func earlier(a, b *v1alpha1.Tenant) bool {
-	if !a.CreationTimestamp.Equal(&b.CreationTimestamp) {
-		return a.CreationTimestamp.Before(&b.CreationTimestamp)
-	}
-	return a.Name < b.Name
-}
-
-func prefixTaken(t, holder *v1alpha1.Tenant) string {
-	return fmt.Sprintf("spec.namespaces.prefix: %q overlaps with %q of Tenant %q; choose another", t.Prefix(), holder.Prefix(), holder.Name)
 }

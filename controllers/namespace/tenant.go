@@ -59,9 +59,9 @@ func (r *TenantReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctr
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	var tenants v1alpha1.TenantList
-	if err := r.List(ctx, &tenants, client.UnsafeDisableDeepCopy); err != nil {
-		return ctrl.Result{}, fmt.Errorf("cannot list Tenants: %w", err)
+	holder, err := prefixHolder(ctx, r, t)
+	if err != nil {
+		return ctrl.Result{}, err
 	}
 
 	before := t.DeepCopy()
@@ -76,7 +76,7 @@ func (r *TenantReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctr
 		}
 		return p
 	})
-	ready, working, stuck := verdict(t, counts, late, prefixHolder(t, tenants.Items))
+	ready, working, stuck := verdict(t, counts, late, holder)
 	status.SetConditions(&t.Status.Conditions, t.Generation, metav1.NewTime(r.now()), ready, working, stuck)
 	measureTenant(t.Name, counts)
 

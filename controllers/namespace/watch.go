@@ -9,6 +9,7 @@ import (
 	"time"
 
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -27,7 +28,6 @@ import (
 	"github.com/aetherplatform/aether/internal/bases"
 	"github.com/aetherplatform/aether/internal/fair"
 	"github.com/aetherplatform/aether/internal/observe"
-	"github.com/aetherplatform/aether/internal/tenancy"
 	"github.com/aetherplatform/aether/internal/wakeup"
 )
 
@@ -104,7 +104,8 @@ func Setup(mgr ctrl.Manager, opts Options) error {
 	)
 }
 
-// index lets TenantNamespaces and TenantExceptions be found by their tenant.
+// index lets TenantNamespaces and TenantExceptions be found by their tenant, and
+// Tenants by their prefix.
 func index(indexer client.FieldIndexer) error {
 	err := indexer.IndexField(context.Background(), &v1alpha1.TenantNamespace{}, indexTenant, func(o client.Object) []string {
 		return []string{o.(*v1alpha1.TenantNamespace).Spec.Tenant}
@@ -118,7 +119,7 @@ func index(indexer client.FieldIndexer) error {
 	if err != nil {
 		return fmt.Errorf("cannot index TenantExceptions by %s: %w", indexTenant, err)
 	}
-	return nil
+	return indexTenants(indexer)
 }
 
 // sourceCache holds Flux sources of one namespace. They have informers of their
@@ -187,8 +188,7 @@ func setupProfiles(mgr ctrl.Manager, namespaces *Reconciler, sources cache.Cache
 			}
 		}
 	}
-	return watchAll(c, source.Kind(mgr.GetCache(), &v1alpha1.NamespaceProfile{},
-		&handler.TypedEnqueueRequestForObject[*v1alpha1.NamespaceProfile]{}, predicate.TypedGenerationChangedPredicate[*v1alpha1.NamespaceProfile]{}))
+	return watchAll(c, source.Kind(mgr.GetCache(), &v1alpha1.NamespaceProfile{}, &handler.TypedEnqueueRequestForObject[*v1alpha1.NamespaceProfile]{}))
 }
 
 func newController(name string, mgr ctrl.Manager, r reconcile.Reconciler, concurrency int, queue fair.NewQueue) (controller.Controller, error) {
@@ -259,7 +259,7 @@ func (r *Reconciler) onTenant() handler.TypedEventHandler[*v1alpha1.Tenant, reco
 				names[peer.Tenant] = true
 			}
 		}
-		for _, t := range overlapping(ctx, r, versions) {
+		for _, t := range neighbours(ctx, r, versions) {
 			names[t] = true
 		}
 		for name := range names {
@@ -282,7 +282,7 @@ func (r *Reconciler) wakeTenant(ctx context.Context, q queue, tenant string) {
 // onTenant wakes a tenant that changed, and those whose prefix meets its own.
 func (r *TenantReconciler) onTenant() handler.TypedEventHandler[*v1alpha1.Tenant, reconcile.Request] {
 	wake := func(ctx context.Context, q queue, versions ...*v1alpha1.Tenant) {
-		for _, t := range overlapping(ctx, r, versions) {
+		for _, t := range neighbours(ctx, r, versions) {
 			q.Add(request(t))
 		}
 	}
@@ -297,9 +297,13 @@ func (r *TenantReconciler) onTenant() handler.TypedEventHandler[*v1alpha1.Tenant
 			wake(ctx, q, e.Object)
 		},
 		UpdateFunc: func(ctx context.Context, e event.TypedUpdateEvent[*v1alpha1.Tenant], q queue) {
-			if e.ObjectOld.Generation != e.ObjectNew.Generation {
+			switch {
+			case e.ObjectOld.Generation != e.ObjectNew.Generation:
 				q.Add(request(e.ObjectNew.Name))
 				wake(ctx, q, e.ObjectOld, e.ObjectNew)
+			case !equality.Semantic.DeepEqual(e.ObjectOld.Status, e.ObjectNew.Status):
+				// Ours, or one of before that a restored etcd brought back.
+				q.AddAfter(request(e.ObjectNew.Name), lull)
 			}
 		},
 		DeleteFunc: func(ctx context.Context, e event.TypedDeleteEvent[*v1alpha1.Tenant], q queue) {
@@ -309,18 +313,16 @@ func (r *TenantReconciler) onTenant() handler.TypedEventHandler[*v1alpha1.Tenant
 	}
 }
 
-// overlapping are the other tenants whose prefix meets one of a tenant's.
-func overlapping(ctx context.Context, from client.Reader, versions []*v1alpha1.Tenant) []string {
-	var all v1alpha1.TenantList
-	if err := from.List(ctx, &all, client.UnsafeDisableDeepCopy); err != nil {
-		logf(ctx).Error(err, "cannot list Tenants")
-	}
+// neighbours are the names of the other tenants whose prefix meets one of a tenant's.
+func neighbours(ctx context.Context, from client.Reader, versions []*v1alpha1.Tenant) []string {
 	var names []string
-	for i := range all.Items {
-		for _, t := range versions {
-			if other := &all.Items[i]; other.Name != t.Name && tenancy.PrefixesOverlap(other.Prefix(), t.Prefix()) {
-				names = append(names, other.Name)
-			}
+	for _, t := range versions {
+		others, err := overlapping(ctx, from, t)
+		if err != nil {
+			logf(ctx).Error(err, "cannot wake the tenants whose prefix meets another's", "tenant", t.Name)
+		}
+		for _, other := range others {
+			names = append(names, other.Name)
 		}
 	}
 	return names

@@ -84,9 +84,9 @@ func (r *Reconciler) subject(ns *v1alpha1.TenantNamespace, tenant *v1alpha1.Tena
 	}
 	switch {
 	case r.bao == nil || s.Connection.Address == "":
-		return s, stalled(v1alpha1.ReasonOpenBaoNotConfigured, "No OpenBao is configured; start the namespace operator with --openbao-address, or set spec.openBao.address in NamespaceProfile %q", profile.Name)
+		return s, stalled(v1alpha1.ReasonOpenBaoNotConfigured, "No OpenBao is configured; set openBao.address in the namespace operator's configuration, or spec.openBao.address in NamespaceProfile %q", profile.Name)
 	case r.settings.OwnAddressOnly && s.Connection.Address != r.settings.Connection.Address:
-		return s, stalled(v1alpha1.ReasonOpenBaoNotConfigured, "NamespaceProfile %q names another OpenBao than the operator's own, to which the operator does not show its credential; run it with --openbao-auth=kubernetes, or take spec.openBao.address out", profile.Name)
+		return s, stalled(v1alpha1.ReasonOpenBaoNotConfigured, "NamespaceProfile %q names another OpenBao than the operator's own, to which the operator does not show its credential; set openBao.auth.method of its configuration to kubernetes, or take spec.openBao.address out", profile.Name)
 	case !slices.Contains(tenancy.MountsOf(profile), s.Mount):
 		return s, stalled(v1alpha1.ReasonMountNotAllowed, "Tenant %q has its secrets in the mount %q, which NamespaceProfile %q does not list in spec.openBao.mounts", tenant.Name, s.Mount, profile.Name)
 	}

@@ -108,13 +108,16 @@ func (s *sweeper) sweep(ctx context.Context, wanted []access.Subject) error {
 // wanted are all namespaces that have something to sync and are still their tenants'. A
 // name that somebody else has taken is not wanted, whatever is asked for in it.
 func (r *Reconciler) wanted(ctx context.Context) ([]access.Subject, error) {
-	owned, err := r.namespaces(ctx)
-	if err != nil {
-		return nil, err
-	}
 	var all v1alpha1.SecretSyncList
 	if err := r.List(ctx, &all, client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("cannot list SecretSyncs: %w", err)
+	}
+	if len(all.Items) == 0 {
+		return nil, nil // and ten thousand namespaces are not read to know it
+	}
+	owned, err := r.namespaces(ctx)
+	if err != nil {
+		return nil, err
 	}
 	seen := map[string]bool{}
 	var wanted []access.Subject

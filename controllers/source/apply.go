@@ -109,9 +109,9 @@ func (r *Reconciler) applyUnit(ctx context.Context, s *scope, u *unit) result {
 	var due []*object
 	exists := false
 	for _, o := range u.objects {
-		live, ok := s.world[o.key]
-		exists = exists || ok
-		if !ok || !o.inPlace(live) {
+		live := s.world.get(o.key)
+		exists = exists || live != nil
+		if live == nil || !o.inPlace(live) {
 			due = append(due, o)
 		}
 	}
@@ -194,7 +194,7 @@ func (r *Reconciler) put(ctx context.Context, s *scope, o *object) error {
 // less than a server-side apply of a custom resource. Our fields are then owned by
 // an update: repair takes away those that Git drops later.
 func (r *Reconciler) send(ctx context.Context, o *object, s *scope, opts ...client.ApplyOption) (*unstructured.Unstructured, error) {
-	live, rehearsing := s.world[o.key], len(opts) > 0
+	live, rehearsing := s.world.get(o.key), len(opts) > 0
 	u := o.config(s.artifact.Revision, live)
 	if live == nil && !rehearsing {
 		err := r.Create(ctx, u, client.FieldOwner(v1alpha1.FieldOwnerSource))
@@ -251,8 +251,8 @@ func (r *Reconciler) restore(ctx context.Context, s *scope, dirty map[string]boo
 		}
 	}
 	for k, o := range s.memory.wanted() {
-		live, exists := s.world[k]
-		if !dirty[o.tenant] || rendered[k] || exists && o.inPlace(live) || !exists && o.removed != nil {
+		live := s.world.get(k)
+		if !dirty[o.tenant] || rendered[k] || live != nil && o.inPlace(live) || live == nil && o.removed != nil {
 			continue
 		}
 		if err := r.put(ctx, s, o); err != nil {

@@ -2,6 +2,7 @@ package source
 
 import (
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
@@ -36,9 +37,14 @@ type memory struct {
 	// reconcile.fluxcd.io/requestedAt that was acted on.
 	checked   time.Time
 	requested string
+	// late is the part of its interval by which a source is later than that: many that
+	// began together shall not all compare at the same time.
+	late float64
 	// warned is what was told as an event: the informer may lag behind the status
 	// that says so.
 	warned map[string]bool
+	// notReady is the reason that the metrics give; empty while it is Ready.
+	notReady string
 	// approved is, for one revision, how many removals its commit approves.
 	approved map[string]int
 
@@ -66,10 +72,30 @@ func (i inputs) equal(other inputs) bool {
 		maps.Equal(i.incumbents, other.incumbents)
 }
 
+// latest is the greatest memory.late.
+const latest = 0.1
+
+// interval is how long after a comparison of everything the next is due.
+func (m *memory) interval(ts *v1alpha1.TenantSource) time.Duration {
+	every := 10 * time.Minute
+	if ts.Spec.Interval != nil && ts.Spec.Interval.Duration > 0 {
+		every = ts.Spec.Interval.Duration
+	}
+	return every + time.Duration(m.late*float64(every))
+}
+
+// due is when everything is to be compared again.
+func (m *memory) due(ts *v1alpha1.TenantSource, now time.Time) time.Duration {
+	if m.checked.IsZero() {
+		return m.interval(ts)
+	}
+	return max(m.checked.Add(m.interval(ts)).Sub(now), time.Second)
+}
+
 // refresh makes this reconcile compare everything, when one is asked for or due.
 func (m *memory) refresh(ts *v1alpha1.TenantSource, now time.Time) {
 	requested := ts.Annotations[meta.ReconcileRequestAnnotation]
-	if m.settled != nil && requested == m.requested && now.Sub(m.checked) < interval(ts) {
+	if m.settled != nil && requested == m.requested && now.Sub(m.checked) < m.interval(ts) {
 		return
 	}
 	m.settled, m.checked, m.requested = map[string]string{}, now, requested
@@ -168,7 +194,7 @@ func (m *memories) of(k client.ObjectKey) *memory {
 		m.by = map[client.ObjectKey]*memory{}
 	}
 	if m.by[k] == nil {
-		m.by[k] = &memory{approved: map[string]int{}}
+		m.by[k] = &memory{approved: map[string]int{}, late: rand.Float64() * latest} //nolint:gosec // to spread, not to hide
 	}
 	return m.by[k]
 }
@@ -184,6 +210,23 @@ func (m *memories) all() map[client.ObjectKey]*memory {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return maps.Clone(m.by)
+}
+
+// incumbents are the tenants of the cluster and what they have to themselves, as they
+// were last found. All sources find the same, and remember one map of them.
+type incumbents struct {
+	mu   sync.Mutex
+	last map[string]tenancy.Holding
+}
+
+// shared is the map to remember in place of an equal one. It must not be changed.
+func (i *incumbents) shared(found map[string]tenancy.Holding) map[string]tenancy.Holding {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.last == nil || !maps.Equal(i.last, found) {
+		i.last = found
+	}
+	return i.last
 }
 
 // claims settle which of two TenantSources gets a tenant, when both ask for one

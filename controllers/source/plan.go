@@ -107,21 +107,6 @@ func placedHere(tenants []*render.TenantResult, cluster string) map[string]bool 
 	return here
 }
 
-// world is every object of the kinds that come from Git, as informers hold it:
-// nothing in it may be changed.
-type world map[key]client.Object
-
-// incumbents are the tenants of the cluster and what they have to themselves.
-func (w world) incumbents() map[string]tenancy.Holding {
-	held := map[string]tenancy.Holding{}
-	for _, o := range w {
-		if t, ok := o.(*v1alpha1.Tenant); ok {
-			held[t.Name] = tenancy.HoldingOf(t)
-		}
-	}
-	return held
-}
-
 // refusal says why an object may not be taken for a source, or nothing.
 //
 // An object belongs to the TenantSource that its label names, for as long as
@@ -193,8 +178,6 @@ type leavers struct {
 	marked []client.Object
 	// finished are marked Tenants of which nothing is left, to be deleted.
 	finished []client.Object
-	// held are the tenants that still have a namespace or a cluster.
-	held map[string]bool
 	// inUse are profiles that have left Git while namespaces use them.
 	inUse []client.Object
 	// applied is how many objects of the source there are, the marked ones aside:
@@ -205,8 +188,8 @@ type leavers struct {
 // leaversOf finds what has left. A directory with errors has lost nothing, and
 // while the platform directory has errors nothing has left at all: what is
 // missing may only be unreadable.
-func leaversOf(w world, units []*unit, source string) leavers {
-	wanted, broken := make(map[key]bool, len(w)), map[string]bool{}
+func leaversOf(w world, units []*unit) leavers {
+	wanted, broken := map[key]bool{}, map[string]bool{}
 	for _, u := range units {
 		broken[u.name] = len(u.errors) > 0
 		for _, o := range u.objects {
@@ -214,30 +197,17 @@ func leaversOf(w world, units []*unit, source string) leavers {
 		}
 	}
 
-	used, held := map[string]bool{}, map[string]bool{}
-	for _, o := range w {
-		if n, ok := o.(*v1alpha1.TenantNamespace); ok {
-			used[n.Spec.Profile] = true
-		}
-		if _, ok := o.(*v1alpha1.Tenant); !ok {
-			held[tenantOf(o)] = true
-		}
-	}
-
-	l := leavers{held: held}
-	for k, o := range w {
-		if o.GetLabels()[v1alpha1.LabelSource] != source {
-			continue
-		}
+	var l leavers
+	for k, o := range w.own {
 		marked := removalOf(o) != nil
 		if !marked {
 			l.applied++
 		}
 		switch {
 		case wanted[k], broken[tenantOf(o)], broken[v1alpha1.PlatformDirectory], !o.GetDeletionTimestamp().IsZero():
-		case k.kind == v1alpha1.KindNamespaceProfile && used[k.name]:
+		case k.kind == v1alpha1.KindNamespaceProfile && w.isUsed(k.name):
 			l.inUse = append(l.inUse, o)
-		case k.kind == v1alpha1.KindTenant && marked && !held[k.name]:
+		case k.kind == v1alpha1.KindTenant && marked && !w.holdsSome(k.name):
 			l.finished = append(l.finished, o)
 		case marked:
 			l.marked = append(l.marked, o)
@@ -253,7 +223,7 @@ func leaversOf(w world, units []*unit, source string) leavers {
 
 // empty says why a tree cannot be meant, or nothing. It is not a matter of
 // budget: no commit may remove the last tenant.
-func empty(result *render.Result, files int, w world, source, path string) string {
+func empty(result *render.Result, files int, w world, path string) string {
 	if len(result.Fleet.Tenants) > 0 {
 		return ""
 	}
@@ -261,8 +231,8 @@ func empty(result *render.Result, files int, w world, source, path string) strin
 		return fmt.Sprintf("spec.path: %q holds no file; write the path of the tenants' directories", path)
 	}
 	tenants := 0
-	for k, o := range w {
-		if k.kind == v1alpha1.KindTenant && o.GetLabels()[v1alpha1.LabelSource] == source && removalOf(o) == nil {
+	for k, o := range w.own {
+		if k.kind == v1alpha1.KindTenant && removalOf(o) == nil {
 			tenants++
 		}
 	}
@@ -276,7 +246,7 @@ func empty(result *render.Result, files int, w world, source, path string) strin
 // remember returns what is to be kept in place from now on: what the units ask
 // for, and of units with errors and of leavers what was there before.
 func remember(w world, units []*unit, before map[key]*object, source string) (map[key]*object, error) {
-	want := make(map[key]*object, max(len(before), len(w)))
+	want := make(map[key]*object, len(before))
 	broken := map[string]bool{}
 	for _, u := range units {
 		broken[u.name] = len(u.errors) > 0
@@ -286,8 +256,8 @@ func remember(w world, units []*unit, before map[key]*object, source string) (ma
 			}
 		}
 	}
-	for k, live := range w {
-		if want[k] != nil || live.GetLabels()[v1alpha1.LabelSource] != source {
+	for k, live := range w.own {
+		if want[k] != nil {
 			continue
 		}
 		// The informers may lag behind a mark that we have set; never the other way.

@@ -1,12 +1,16 @@
 package source
 
 import (
+	"reflect"
+	"strconv"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/aetherplatform/aether/api/v1alpha1"
@@ -87,6 +91,12 @@ func TestOnlyWhatGitNoLongerAsksForLeaves(t *testing.T) {
 			units: []*unit{platform(), unitWith("acme", acme, web)},
 			want:  [4][]string{nil, nil, nil, {"NamespaceProfile/default"}},
 		},
+		"a profile that another source's namespace uses": {
+			why:   "profiles are everyone's",
+			live:  []client.Object{acme, of(them, namespace("acme", "acme-web")), profile("default")},
+			units: []*unit{platform(), unitWith("acme", acme)},
+			want:  [4][]string{nil, nil, nil, {"NamespaceProfile/default"}},
+		},
 		"a profile that no namespace uses": {
 			why:   "it is deleted, within the budget",
 			live:  []client.Object{acme, web, profile("gold")},
@@ -100,7 +110,7 @@ func TestOnlyWhatGitNoLongerAsksForLeaves(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			l := leaversOf(worldOf(tc.live...), tc.units, us)
+			l := leaversOf(worldOf(t, tc.live...), tc.units)
 			got := [4][]string{namesOf(l.unmarked, 9), namesOf(l.marked, 9), namesOf(l.finished, 9), namesOf(l.inUse, 9)}
 			if diff := cmp.Diff(tc.want, got); diff != "" {
 				t.Errorf("%s: (-want +got)\n%s", tc.why, diff)
@@ -184,10 +194,21 @@ func TestFirstSourceToAskKeepsATenant(t *testing.T) {
 	}
 }
 
-func worldOf(objects ...client.Object) world {
-	w := world{}
+// worldOf is ours among these objects.
+func worldOf(t *testing.T, objects ...client.Object) world {
+	t.Helper()
+	all := stores{}
+	for _, kind := range fromGit {
+		all[keyOf(kind).kind] = toolscache.NewIndexer(toolscache.MetaNamespaceKeyFunc, indexers)
+	}
 	for _, o := range objects {
-		w[keyOf(o)] = o
+		if err := all[keyOf(o).kind].Add(o); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w, err := all.of(us)
+	if err != nil {
+		t.Fatal(err)
 	}
 	return w
 }
@@ -268,4 +289,55 @@ func deleting[O client.Object](o O) O {
 	now := metav1.Unix(1, 0)
 	o.SetDeletionTimestamp(&now)
 	return o
+}
+
+func TestSourcesThatBeganTogetherCompareAtTimesOfTheirOwn(t *testing.T) {
+	ts := &v1alpha1.TenantSource{Spec: v1alpha1.TenantSourceSpec{Interval: &metav1.Duration{Duration: 10 * time.Minute}}}
+	now := time.Now()
+	var all memories
+	times := map[time.Duration]bool{}
+	for i := range 100 {
+		m := all.of(client.ObjectKey{Name: strconv.Itoa(i)})
+		m.refresh(ts, now)
+		due := m.due(ts, now)
+		times[due] = true
+		if due < 10*time.Minute || due > 11*time.Minute {
+			t.Errorf("due after %s, not between 10 and 11 minutes", due)
+		}
+		m.settled["acme"] = "a digest"
+		if m.refresh(ts, now.Add(due-time.Second)); m.settled["acme"] == "" {
+			t.Error("it compares before it is due")
+		}
+		if m.refresh(ts, now.Add(due)); m.settled["acme"] != "" {
+			t.Error("it does not compare when it is due")
+		}
+	}
+	if len(times) < 90 {
+		t.Errorf("a hundred sources compare at %d times", len(times))
+	}
+}
+
+func TestSourcesRememberTheSameTenantsOnce(t *testing.T) {
+	of := func(names ...string) map[string]tenancy.Holding {
+		held := map[string]tenancy.Holding{}
+		for _, name := range names {
+			held[name] = tenancy.Holding{Prefix: name + "-"}
+		}
+		return held
+	}
+	same := func(a, b map[string]tenancy.Holding) bool {
+		return reflect.ValueOf(a).Pointer() == reflect.ValueOf(b).Pointer()
+	}
+	var known incumbents
+	first := known.shared(of("acme", "globex"))
+	if again := known.shared(of("globex", "acme")); !same(first, again) {
+		t.Error("equal tenants are kept twice")
+	}
+	moved := of("acme", "globex")
+	moved["acme"] = tenancy.Holding{Prefix: "acme-inc-"}
+	for name, other := range map[string]map[string]tenancy.Holding{"one more": of("acme", "globex", "initech"), "one less": of("acme"), "one that moved": moved} {
+		if got := known.shared(other); !same(got, other) {
+			t.Errorf("%s: %v is taken for %v", name, got, other)
+		}
+	}
 }

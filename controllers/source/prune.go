@@ -93,7 +93,7 @@ func (r *Reconciler) remove(ctx context.Context, s *scope, live client.Object, o
 	k := keyOf(live)
 	log := ctrl.LoggerFrom(ctx).WithValues("tenant", tenantOf(live), "revision", s.artifact.Revision, "object", k.String())
 
-	if k.kind == v1alpha1.KindNamespaceProfile || k.kind == v1alpha1.KindTenantException || k.kind == v1alpha1.KindTenant && !s.leavers.held[k.name] {
+	if k.kind == v1alpha1.KindNamespaceProfile || k.kind == v1alpha1.KindTenantException || k.kind == v1alpha1.KindTenant && !s.world.holdsSome(k.name) {
 		uid, version := live.GetUID(), live.GetResourceVersion()
 		err := r.Delete(ctx, live.DeepCopyObject().(client.Object), client.Preconditions{UID: &uid, ResourceVersion: &version})
 		if client.IgnoreNotFound(err) != nil {

@@ -24,10 +24,8 @@ import (
 	"github.com/fluxcd/pkg/apis/meta"
 	"github.com/go-logr/logr"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/aetherplatform/aether/api/v1alpha1"
@@ -42,8 +40,7 @@ import (
 type Reconciler struct {
 	// Client reads from informers and writes to the API server.
 	client.Client
-	// informers hold the objects of the kinds that come from Git.
-	informers cache.Informers
+	stores stores
 	// sources reads TenantSources and Flux sources, from informers of their own.
 	sources client.Reader
 	// serve starts watching a Flux kind, once; an error says that it is not served.
@@ -54,9 +51,10 @@ type Reconciler struct {
 	now      func() time.Time
 	opts     Options
 
-	memories memories
-	claims   claims
-	waker    wakeup.Source
+	memories   memories
+	claims     claims
+	incumbents incumbents
+	waker      wakeup.Source
 }
 
 // step is a part of a reconcile. An error ends it.
@@ -164,39 +162,22 @@ func (r *Reconciler) resolve(ctx context.Context, s *scope) error {
 	return nil
 }
 
-// observe lists what is in the cluster, from the informers' own stores: a List
-// would copy ten thousand objects at each push.
-func (r *Reconciler) observe(ctx context.Context, s *scope) error {
-	var all []any
-	for _, kind := range fromGit {
-		informer, err := r.informers.GetInformer(ctx, kind)
-		if err != nil {
-			return fmt.Errorf("cannot list %T: %w", kind, err)
-		}
-		shared, ok := informer.(toolscache.SharedIndexInformer)
-		if !ok {
-			return fmt.Errorf("cannot list %T: its informer is a %T", kind, informer)
-		}
-		all = append(all, shared.GetStore().List()...)
-	}
-	s.world = make(world, len(all))
-	for _, held := range all {
-		if o, ok := held.(client.Object); ok {
-			s.world[keyOf(o)] = o
-		}
-	}
-	return nil
+// observe finds what is in the cluster.
+func (r *Reconciler) observe(_ context.Context, s *scope) error {
+	var err error
+	s.world, err = r.stores.of(s.name)
+	return err
 }
 
 // render makes units of the artifact, or takes the ones that it made before from
 // the same inputs.
 func (r *Reconciler) render(ctx context.Context, s *scope) error {
 	m := s.memory
-	incumbents := s.world.incumbents()
-	maps.Copy(incumbents, r.claims.others(s.name))
+	found := s.world.incumbents()
+	maps.Copy(found, r.claims.others(s.name))
 	in := inputs{
 		digest: s.artifact.Digest, path: s.ts.Spec.Path,
-		bases: r.baseDigests(ctx, m.baseRefs), incumbents: incumbents,
+		bases: r.baseDigests(ctx, m.baseRefs), incumbents: r.incumbents.shared(found),
 	}
 	if m.result == nil || !m.inputs.equal(in) {
 		if err := r.renderAnew(ctx, s, in); err != nil {
@@ -206,7 +187,7 @@ func (r *Reconciler) render(ctx context.Context, s *scope) error {
 	if m.baseError != nil {
 		s.again(m.baseError)
 	}
-	if why := empty(m.result, m.files, s.world, s.name, s.ts.Spec.Path); why != "" {
+	if why := empty(m.result, m.files, s.world, s.ts.Spec.Path); why != "" {
 		return r.standBy(ctx, s, stalled(v1alpha1.ReasonTreeEmpty, "%s at %s", why, s.artifact.Revision))
 	}
 	s.units = unitsOf(m.result, r.opts.Cluster, s.name, m.units)
@@ -316,7 +297,7 @@ func (r *Reconciler) plan(_ context.Context, s *scope) error {
 			s.failures[u.name] = u.errors
 		}
 	}
-	s.leavers = leaversOf(s.world, s.units, s.name)
+	s.leavers = leaversOf(s.world, s.units)
 	want, err := remember(s.world, s.units, s.memory.wanted(), s.name)
 	if err != nil {
 		return err
@@ -328,7 +309,7 @@ func (r *Reconciler) plan(_ context.Context, s *scope) error {
 func (r *Reconciler) refusals(s *scope, u *unit) []*fleet.Error {
 	var errs []*fleet.Error
 	for _, o := range u.objects {
-		if why := o.refusal(s.world[o.key], r.exists); why != "" {
+		if why := o.refusal(s.world.get(o.key), r.exists); why != "" {
 			errs = append(errs, o.wrong(why))
 		}
 	}

@@ -35,6 +35,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/config"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/aetherplatform/aether/api/v1alpha1"
@@ -282,6 +283,34 @@ func (s *stage) reconciles(name string) uint64 {
 	var m dto.Metric
 	s.must(reconcileSeconds.WithLabelValues(s.namespace + "." + name).(interface{ Write(*dto.Metric) error }).Write(&m))
 	return m.GetHistogram().GetSampleCount()
+}
+
+// notReady are the reasons that the metrics give for a TenantSource.
+func (s *stage) notReady(name string) []string {
+	s.t.Helper()
+	families, err := metrics.Registry.Gather()
+	s.must(err)
+	var reasons []string
+	for _, family := range families {
+		for _, m := range family.GetMetric() {
+			labels := map[string]string{}
+			for _, pair := range m.GetLabel() {
+				labels[pair.GetName()] = pair.GetValue()
+			}
+			if family.GetName() == "aether_source_not_ready" && labels["source"] == s.namespace+"."+name {
+				reasons = append(reasons, labels["reason"])
+			}
+		}
+	}
+	return reasons
+}
+
+// saysNotReady holds the metrics of the TenantSource to these reasons.
+func (s *stage) saysNotReady(want ...string) {
+	s.t.Helper()
+	if got := s.notReady("fleet"); !slices.Equal(got, want) {
+		s.t.Errorf("the metrics say %v, want %v", got, want)
+	}
 }
 
 func (s *stage) eventually(check func(ctx context.Context) error) {

@@ -89,6 +89,7 @@ func (r *Reconciler) report(ctx context.Context, s *scope, err error) (ctrl.Resu
 		r.reportUnits(s)
 	}
 	setConditions(s.ts, o)
+	observeOutcome(s.name, s.memory, o)
 
 	if !equality.Semantic.DeepEqual(s.written, s.ts.Status) {
 		if err := r.writeStatus(ctx, s); err != nil {
@@ -276,7 +277,7 @@ func (r *Reconciler) announceChanges(s *scope, o *outcome) {
 		}
 		note := shorten(f.Tenant+": "+strings.Join(f.Errors, "; "), 1000)
 		r.recorder.Eventf(s.ts, nil, corev1.EventTypeWarning, v1alpha1.ReasonTenantsFailing, "Read", "%s", note)
-		if tenant := s.world[key{v1alpha1.KindTenant, f.Tenant}]; tenant != nil {
+		if tenant := s.world.get(key{v1alpha1.KindTenant, f.Tenant}); tenant != nil {
 			r.recorder.Eventf(tenant, s.ts, corev1.EventTypeWarning, v1alpha1.ReasonTenantsFailing, "Read", "%s", note)
 		}
 	}
@@ -313,7 +314,7 @@ func (r *Reconciler) announceWarnings(s *scope) {
 			continue
 		}
 		all = append(all, fresh...)
-		if tenant := s.world[key{v1alpha1.KindTenant, w.Tenant}]; tenant != nil {
+		if tenant := s.world.get(key{v1alpha1.KindTenant, w.Tenant}); tenant != nil {
 			r.recorder.Eventf(tenant, s.ts, corev1.EventTypeWarning, reasonWarning, "Read", "%s", shorten(strings.Join(fresh, "; "), 1000))
 		}
 	}
@@ -344,21 +345,6 @@ func withoutLine(text string) string {
 		return text[:at[0]] + text[at[1]-2:]
 	}
 	return text
-}
-
-// due is when everything is to be compared again.
-func (m *memory) due(ts *v1alpha1.TenantSource, now time.Time) time.Duration {
-	if m.checked.IsZero() {
-		return interval(ts)
-	}
-	return max(m.checked.Add(interval(ts)).Sub(now), time.Second)
-}
-
-func interval(ts *v1alpha1.TenantSource) time.Duration {
-	if ts.Spec.Interval == nil || ts.Spec.Interval.Duration <= 0 {
-		return 10 * time.Minute
-	}
-	return ts.Spec.Interval.Duration
 }
 
 func pruneDisabled(ts *v1alpha1.TenantSource) bool {

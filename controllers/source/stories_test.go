@@ -110,6 +110,33 @@ func TestEmptyTreeDeletesNothing(t *testing.T) {
 	s.ready(s.push(fleetOf("acme").with(files{"README.md": "back"})))
 }
 
+// What only a person can mend is tried once, and is no error of a reconcile: alerts
+// need a metric of its own.
+func TestTheMetricsSayWhyASourceIsNotReady(t *testing.T) {
+	s := newStage(t)
+	s.ready(s.push(fleetOf("acme")))
+	s.saysNotReady()
+
+	s.failing(s.push(files{}), v1alpha1.ReasonTreeEmpty)
+	s.saysNotReady(v1alpha1.ReasonTreeEmpty)
+
+	broken := s.push(fleetOf("acme").with(files{"_platform/profiles.yaml": "broken"}))
+	s.failing(broken, v1alpha1.ReasonPlatformInvalid)
+	s.saysNotReady(v1alpha1.ReasonPlatformInvalid)
+
+	s.change(func(ts *v1alpha1.TenantSource) { ts.Spec.SourceRef.Name = "later" })
+	s.until("fleet", broken, metav1.ConditionUnknown, v1alpha1.ReasonSourceNotFound)
+	s.saysNotReady(v1alpha1.ReasonSourceNotFound)
+
+	s.must(env.Client.Delete(t.Context(), &v1alpha1.TenantSource{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "fleet"}}))
+	s.eventually(func(context.Context) error {
+		if got := s.notReady("fleet"); len(got) > 0 {
+			return fmt.Errorf("the metrics still say %v of a TenantSource that is gone", got)
+		}
+		return nil
+	})
+}
+
 func TestRemovalOverBudgetStopsUntilTheCommitSaysSo(t *testing.T) {
 	s := newStage(t, pruneMax("1"))
 	all := fleetOf("acme", "globex")
@@ -465,7 +492,7 @@ func TestAWarningIsToldWhenItFirstAppears(t *testing.T) {
 	s.ready(s.push(all.with(files{"acme/web.yaml": to("acme-nowhere", "acme-neither")})))
 	s.hasEvent(v1alpha1.KindTenant, second)
 	for _, note := range s.warned(v1alpha1.KindTenant) {
-		if strings.Contains(note, first) {
+		if strings.Contains(note, first) && strings.Contains(note, second) {
 			t.Errorf("what was known is told with what is new: %s", note)
 		}
 	}

@@ -77,8 +77,12 @@ func Setup(mgr ctrl.Manager, opts Options) error {
 		return fmt.Errorf("cannot add the cache of sources: %w", err)
 	}
 
+	stores, err := storesOf(mgr.GetCache())
+	if err != nil {
+		return err
+	}
 	r := &Reconciler{
-		Client: mgr.GetClient(), informers: mgr.GetCache(), sources: sources, bases: bases.New(sources),
+		Client: mgr.GetClient(), stores: stores, sources: sources, bases: bases.New(sources),
 		commits: remoteCommits{mgr.GetAPIReader()}, recorder: mgr.GetEventRecorder("aether-source"),
 		now: time.Now, opts: opts,
 	}

@@ -74,7 +74,8 @@ func (c *Checkout) baseOf(ref *v1alpha1.BaseSourceRef) (render.Base, error) {
 	if !isDir(c.base) {
 		return render.Base{}, fmt.Errorf("the base of %s %q is not at %q; say where it is with --base", ref.Kind, ref.Name, c.base)
 	}
-	return render.Base{FS: os.DirFS(c.base), Revision: "local"}, nil
+	files := os.DirFS(c.base)
+	return render.Base{FS: files, Revision: "local@" + render.DigestOfFiles(files)}, nil
 }
 
 // File is where a file of the tree is, as the user would type it.

@@ -17,10 +17,11 @@ import (
 var update = flag.Bool("update", false, "write what the commands print into the transcripts")
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"aether": func() {
+	aether := func() {
 		env := &cli.Env{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Now: time.Now}
-		os.Exit(root.Execute(context.Background(), env, os.Args[1:]))
-	}})
+		os.Exit(root.Main(context.Background(), env, os.Args))
+	}
+	testscript.Main(m, map[string]func(){"aether": aether, "kubectl-aether": aether, "kubectl_complete-aether": aether})
 }
 
 // Each transcript is a story: commands as a user types them, and exactly what

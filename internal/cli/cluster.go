@@ -46,6 +46,8 @@ func (c *Cluster) Config() (config *rest.Config, name string, err error) {
 			Try: "export KUBECONFIG=<file>, or `make up` for a platform on this machine"}
 	}
 	config.QPS = -1 // the server's own fairness is enough for one person
+	// The client's own handler logs warnings, and without a logger prints a stack instead.
+	config.WarningHandler = rest.NoWarnings{}
 	name = c.context
 	if raw, err := loading.RawConfig(); err == nil && name == "" {
 		name = raw.CurrentContext
@@ -59,7 +61,10 @@ func (c *Cluster) Connect() (client.WithWatch, error) {
 	if err != nil {
 		return nil, err
 	}
+	return connect(config)
+}
 
+func connect(config *rest.Config) (client.WithWatch, error) {
 	s := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{
 		scheme.AddToScheme, v1alpha1.AddToScheme, sourcev1.AddToScheme, kustomizev1.AddToScheme,

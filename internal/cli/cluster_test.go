@@ -22,6 +22,7 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
+	"sigs.k8s.io/yaml"
 
 	fluxmeta "github.com/fluxcd/pkg/apis/meta"
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
@@ -66,6 +67,7 @@ func TestClusterCommands(t *testing.T) {
 		{"explain", 1, []string{"explain", "namespace", "acme-web"}},
 		{"explain-removed", 1, []string{"explain", "namespace", "acme-old"}},
 		{"explain-not-found", 4, []string{"explain", "namespace", "web"}},
+		{"doctor", 1, []string{"doctor"}}, // by a clock that is hours ahead
 	} {
 		t.Run(step.name, func(t *testing.T) { w.golden(t, step.name, step.code, step.args...) })
 	}
@@ -96,6 +98,44 @@ func TestClusterCommands(t *testing.T) {
 			t.Errorf("exit code %d:\n%s", code, out)
 		}
 		w.golden(t, "diff-live-base", cli.ExitUsage, "diff", "--live", "--base", "main")
+	})
+	t.Run("a script finds each check by its name", func(t *testing.T) {
+		for _, format := range []string{"json", "yaml"} {
+			code, out := w.run(t, w.kubeconfig, "doctor", "-o", format)
+			var report struct {
+				Summary  map[string]int
+				Findings []struct{ Subject, Check, LookedAt, Outcome, Message, Advice string }
+			}
+			if err := yaml.Unmarshal(out, &report); err != nil || code != 1 {
+				t.Fatalf("exit code %d, %v:\n%s", code, err, out)
+			}
+			found := 0
+			for _, f := range report.Findings {
+				if f.Check == "permissions" && f.Outcome == "failed" && f.Advice != "" {
+					found++
+				}
+			}
+			if found != 1 || report.Summary["failed"] == 0 {
+				t.Errorf("%d findings of permissions:\n%s", found, out)
+			}
+		}
+	})
+	t.Run("names are completed from the cluster", func(t *testing.T) {
+		for line, want := range map[string]string{
+			"explain namespace acme-w": "acme-web\n:4\n",
+			"get tenants ":             "acme\nglobex\n:4\n",
+			"get secrets acme-api ":    "db\n:4\n",
+			"get sources ":             "fleet\n:4\n",
+			"reconcile source ":        "fleet\n:4\n",
+			"get --tenant gl":          "globex\n:4\n",
+		} {
+			words := strings.Split(line, " ")
+			args := append([]string{"__complete", words[0], "--kubeconfig", w.kubeconfig}, words[1:]...)
+			code, out := w.run(t, "", args...)
+			if code != 0 || !bytes.HasPrefix(out, []byte(want)) {
+				t.Errorf("%s: exit code %d, %q, want %q", line, code, out, want)
+			}
+		}
 	})
 	t.Run("json is a list that kubectl would print too", func(t *testing.T) {
 		code, out := w.run(t, w.kubeconfig, "get", "tenants", "acme", "-o", "json")
@@ -155,6 +195,15 @@ func TestClusterCommands(t *testing.T) {
 	t.Run("reconcile", func(t *testing.T) {
 		w.answer(t)
 		w.golden(t, "reconcile", 1, "reconcile", "source", "fleet")
+	})
+	t.Run("reconcile, for machines", func(t *testing.T) {
+		w.answer(t)
+		w.golden(t, "reconcile-json", 1, "reconcile", "-o", "json")
+		w.answer(t)
+		w.golden(t, "reconcile-yaml", 1, "reconcile", "-o", "yaml")
+	})
+	t.Run("reconcile in a format that is none asks nobody", func(t *testing.T) {
+		w.golden(t, "reconcile-format", 2, "reconcile", "-o", "xml")
 	})
 	t.Run("reconcile gives up when nobody answers", func(t *testing.T) {
 		w.golden(t, "reconcile-timeout", 1, "reconcile", "--timeout", "200ms")

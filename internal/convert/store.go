@@ -42,17 +42,17 @@ func (c *converter) tell(s *store) {
 	note := fmt.Sprintf("%s, %s:%d", s, s.file, s.line)
 	lines := []string{note + ": its auth is not needed, since each namespace logs in as itself. What the platform team sets:"}
 	if server := vault.at("server").text(); server != "" {
-		lines = append(lines, "  NamespaceProfile spec.openBao.address: "+server+" (or the operator's --openbao-address)")
+		lines = append(lines, "  NamespaceProfile spec.openBao.address: "+server+" (or the operator's openBao.address)")
 		if !strings.HasPrefix(server, "https://") {
 			vault.at("server").problem("secrets do not travel in the clear; let OpenBao serve https://")
 		}
 	}
 	if namespace := vault.at("namespace").text(); namespace != "" {
-		lines = append(lines, "  NamespaceProfile spec.openBao.namespace: "+strings.Trim(namespace, "/")+" (or the operator's --openbao-namespace)")
+		lines = append(lines, "  NamespaceProfile spec.openBao.namespace: "+strings.Trim(namespace, "/")+" (or the operator's openBao.namespace)")
 	}
 	if vault.at("caBundle").there() || vault.at("caProvider").there() {
 		vault.ignore("caBundle", "caProvider")
-		lines = append(lines, "  NamespaceProfile spec.openBao.caBundle: the certificates of its caBundle or caProvider (or the operator's --openbao-ca-file)")
+		lines = append(lines, "  NamespaceProfile spec.openBao.caBundle: the certificates of its caBundle or caProvider (or the operator's openBao.caFile)")
 	}
 	if s.mount != "" {
 		lines = append(lines, fmt.Sprintf("  NamespaceProfile spec.openBao.mounts: [%s], and Tenant spec.secrets.mount: %s", s.mount, s.mount))

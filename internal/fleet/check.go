@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/aetherplatform/aether/api/v1alpha1"
+	"github.com/aetherplatform/aether/internal/prose"
 	"github.com/aetherplatform/aether/internal/tenancy"
 )
 
@@ -205,7 +206,7 @@ func (c *checker) profileOf(fail failFunc, n *v1alpha1.TenantNamespace) *v1alpha
 	const field = "spec.profile"
 	if c.owner != nil {
 		if open := c.owner.Value.Spec.Namespaces.Profiles; !slices.Contains(open, n.Spec.Profile) {
-			fail(field, "%q is not open to Tenant %q; use %s", n.Spec.Profile, c.dir.name, either(open))
+			fail(field, "%q is not open to Tenant %q; use %s", n.Spec.Profile, c.dir.name, prose.Either(open))
 			return nil
 		}
 	}
@@ -224,7 +225,7 @@ func (c *checker) profileNames() string {
 	if len(c.profiles) == 0 {
 		return fmt.Sprintf("one that %s has; it has none", v1alpha1.PlatformDirectory)
 	}
-	return either(sortedKeys(c.profiles))
+	return prose.Either(sortedKeys(c.profiles))
 }
 
 // checkProfile holds a namespace against its profile.
@@ -262,10 +263,10 @@ func (c *checker) checkRole(fail failFunc, field string, role v1alpha1.Role, p *
 		return
 	}
 	if len(p.Spec.Roles) == 0 {
-		fail(field+".role", "%q is not a role; use %s", role, either(builtin))
+		fail(field+".role", "%q is not a role; use %s", role, prose.Either(builtin))
 		return
 	}
-	fail(field+".role", "%q is not a role of profile %q; use %s", role, p.Name, either(append(builtin, sortedKeys(p.Spec.Roles)...)))
+	fail(field+".role", "%q is not a role of profile %q; use %s", role, p.Name, prose.Either(append(builtin, sortedKeys(p.Spec.Roles)...)))
 }
 
 // checkServiceAccount wants service accounts of the tenant's own namespaces: the
@@ -313,7 +314,7 @@ func use(name string, names []string, otherwise string) string {
 	if meant := nearest(name, names); meant != "" {
 		return otherwise + ", or write " + meant
 	}
-	return otherwise + ", or use " + either(names)
+	return otherwise + ", or use " + prose.Either(names)
 }
 
 func (c *checker) checkCluster(cluster *Object[*v1alpha1.WorkloadCluster]) {

@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/aetherplatform/aether/api/v1alpha1"
+	"github.com/aetherplatform/aether/internal/prose"
 )
 
 // originAnnotation says during a build which document an object is made from.
@@ -107,13 +108,13 @@ func (f *findings) kind() string {
 	known := slices.Contains(allowed, kind)
 	switch {
 	case kind == "":
-		f.at("kind", "is missing; write "+either(allowed))
+		f.at("kind", "is missing; write "+prose.Either(allowed))
 	case !known && schemas[kind] != nil && f.directory.name == v1alpha1.PlatformDirectory:
-		f.at("kind", fmt.Sprintf("%s belongs in a tenant's directory; %s holds %s", kind, v1alpha1.PlatformDirectory, either(allowed)))
+		f.at("kind", fmt.Sprintf("%s belongs in a tenant's directory; %s holds %s", kind, v1alpha1.PlatformDirectory, prose.Either(allowed)))
 	case !known && schemas[kind] != nil:
-		f.at("kind", fmt.Sprintf("%s belongs in %s; a tenant's directory holds %s", kind, v1alpha1.PlatformDirectory, either(allowed)))
+		f.at("kind", fmt.Sprintf("%s belongs in %s; a tenant's directory holds %s", kind, v1alpha1.PlatformDirectory, prose.Either(allowed)))
 	case !known:
-		f.at("kind", fmt.Sprintf("%q is not a kind that may be here; use %s", shorten(kind), cmp.Or(nearest(kind, allowed), either(allowed))))
+		f.at("kind", fmt.Sprintf("%q is not a kind that may be here; use %s", shorten(kind), cmp.Or(nearest(kind, allowed), prose.Either(allowed))))
 	case version == "":
 		f.at("apiVersion", "is missing; write "+group)
 	case version != group:

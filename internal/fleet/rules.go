@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/aetherplatform/aether/api/v1alpha1"
+	"github.com/aetherplatform/aether/internal/prose"
 )
 
 // This file holds what one object can be checked for and its schema cannot say.
@@ -313,7 +314,7 @@ func (f *findings) limits(at string, items []corev1.LimitRangeItem) {
 	for i, item := range items {
 		at := fmt.Sprintf("%s[%d]", at, i)
 		if !slices.Contains(types, string(item.Type)) {
-			f.at(at+".type", fmt.Sprintf("%q is not a type; use %s", shorten(string(item.Type)), either(types)))
+			f.at(at+".type", fmt.Sprintf("%q is not a type; use %s", shorten(string(item.Type)), prose.Either(types)))
 		}
 		if item.Type != corev1.LimitTypeContainer && (len(item.Default) > 0 || len(item.DefaultRequest) > 0) {
 			f.at(at, "has defaults, which only type Container may have; remove default and defaultRequest")

@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/aetherplatform/aether/api/v1alpha1"
+	"github.com/aetherplatform/aether/internal/prose"
 	"github.com/aetherplatform/aether/internal/secret"
 	"github.com/aetherplatform/aether/internal/tenancy"
 )
@@ -83,7 +84,7 @@ func (c *checker) checkMount(namespaces []*Object[*v1alpha1.TenantNamespace]) {
 			continue // the namespace has that error
 		}
 		if open := tenancy.MountsOf(p.Value); !slices.Contains(open, mount) {
-			failing(c, c.owner)("spec.secrets.mount", "%q is not open in profile %q, which the tenant has secrets in; use %s", mount, name, either(open))
+			failing(c, c.owner)("spec.secrets.mount", "%q is not open in profile %q, which the tenant has secrets in; use %s", mount, name, prose.Either(open))
 		}
 	}
 }

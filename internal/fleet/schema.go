@@ -20,6 +20,7 @@ import (
 
 	"github.com/aetherplatform/aether/api/v1alpha1"
 	"github.com/aetherplatform/aether/config/crd"
+	"github.com/aetherplatform/aether/internal/prose"
 )
 
 // kindSchema is what the API server knows of a kind, from the same CRD.
@@ -116,7 +117,7 @@ func unknownField(path, name string, known []string) string {
 	if len(known) == 0 {
 		return "no such field; leave it out"
 	}
-	return "no such field; use " + either(known)
+	return "no such field; use " + prose.Either(known)
 }
 
 // setDefaults completes an object as the API server would.

@@ -10,6 +10,8 @@ import (
 	"go.yaml.in/yaml/v4"
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema"
 	"k8s.io/apimachinery/pkg/api/resource"
+
+	"github.com/aetherplatform/aether/internal/prose"
 )
 
 // walker turns a YAML document into what encoding/json would hold, following a
@@ -245,7 +247,7 @@ func unquoted(n *yaml.Node) string {
 
 func fieldsOf(s *schema.Structural) string {
 	if names := sortedKeys(s.Properties); len(names) > 0 {
-		return either(names)
+		return prose.Either(names)
 	}
 	return "names and their values"
 }

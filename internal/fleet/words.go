@@ -7,20 +7,6 @@ import (
 	"github.com/aetherplatform/aether/internal/spelling"
 )
 
-// either lists what may be written: "a, b or c". Long lists are cut.
-func either(names []string) string {
-	const most = 16
-	if len(names) > most {
-		names = append(slices.Clone(names[:most]), "…")
-		return strings.Join(names, ", ")
-	}
-	if len(names) < 2 {
-		return strings.Join(names, "")
-	}
-	last := len(names) - 1
-	return strings.Join(names[:last], ", ") + " or " + names[last]
-}
-
 // nearest is the name that was most likely meant, or "".
 func nearest(word string, names []string) string {
 	const longest = 64 // what people mistype is shorter

@@ -136,16 +136,13 @@ func New(o Options) (Repository, error) {
 	if !slices.Contains(Kinds, o.Kind) {
 		return nil, fmt.Errorf("%q is not a forge: use gitea, github or gitlab", o.Kind)
 	}
-	u, err := url.Parse(strings.TrimSuffix(o.URL, "/"))
-	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
-		return nil, fmt.Errorf("%q is not the address of a forge: write https://git.example.com", o.URL)
-	}
-	if u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		return nil, errors.New("the address of a forge holds no credentials and no query: write https://git.example.com")
+	u, err := parseAddress(o.URL)
+	if err != nil {
+		return nil, err
 	}
 	o.URL = u.String()
-	if parts := strings.Split(o.Repository, "/"); len(parts) < 2 || len(parts) > 2 && o.Kind != GitLab || slices.ContainsFunc(parts, badSegment) {
-		return nil, fmt.Errorf("%q is not a repository: write owner/name", o.Repository)
+	if err := CheckRepository(o.Kind, o.Repository); err != nil {
+		return nil, err
 	}
 	if o.Token == "" {
 		return nil, errors.New("there is no token for the forge: set AETHER_FORGE_TOKEN")
@@ -165,6 +162,31 @@ func New(o Options) (Repository, error) {
 	default:
 		return &giteaForge{o: o, client: client}, nil
 	}
+}
+
+// CheckAddress says whether New takes the address of a forge.
+func CheckAddress(address string) error {
+	_, err := parseAddress(address)
+	return err
+}
+
+func parseAddress(address string) (*url.URL, error) {
+	u, err := url.Parse(strings.TrimSuffix(address, "/"))
+	switch {
+	case strings.Contains(address, "@"), err == nil && (u.RawQuery != "" || u.Fragment != ""):
+		return nil, errors.New("the address of a forge holds no credentials and no query: write https://git.example.com")
+	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http":
+		return nil, fmt.Errorf("%q is not the address of a forge: write https://git.example.com", address)
+	}
+	return u, nil
+}
+
+// CheckRepository says whether New takes the name of a repository.
+func CheckRepository(kind Kind, name string) error {
+	if parts := strings.Split(name, "/"); len(parts) < 2 || len(parts) > 2 && kind != GitLab || slices.ContainsFunc(parts, badSegment) {
+		return fmt.Errorf("%q is not a repository: write owner/name", name)
+	}
+	return nil
 }
 
 // badSegment is whether a part of a repository's name could mean another path.

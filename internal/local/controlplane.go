@@ -41,7 +41,10 @@ var serviceAccounts = map[string]types.NamespacedName{
 
 // accounts are the service accounts of the programs that this platform starts.
 func (p *Platform) accounts() map[string]types.NamespacedName {
-	all := maps.Clone(serviceAccounts)
+	all := map[string]types.NamespacedName{}
+	if !p.Chart { // Pods have their own
+		maps.Copy(all, serviceAccounts)
+	}
 	if p.Kyverno {
 		all["kyverno"] = kyverno.Account
 	}

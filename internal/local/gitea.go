@@ -47,8 +47,8 @@ func (p *Platform) receiverURL() string { return "http://" + loopback(p.Ports.Re
 func (p *Platform) PushURL() string { return p.forgeURL() + "/" + forgeOrg + "/" + fleetName + ".git" }
 
 // forge starts Gitea, and makes the fleet's repository, and what reviews the pull
-// requests in it. It needs nothing of Kubernetes, so it tells of no steps: it runs
-// beside those of the control plane.
+// requests in it unless that is a Pod. It needs nothing of Kubernetes, so it tells of no
+// steps: it runs beside those of the control plane.
 func (p *Platform) forge(ctx context.Context) error {
 	if err := p.gitea(ctx); err != nil {
 		return err
@@ -56,7 +56,14 @@ func (p *Platform) forge(ctx context.Context) error {
 	if err := p.repository(ctx); err != nil {
 		return err
 	}
-	if err := p.launch(ctx, p.reviewer()); err != nil {
+	if p.Chart {
+		return nil
+	}
+	reviewer, err := p.reviewer()
+	if err != nil {
+		return err
+	}
+	if err := p.launch(ctx, reviewer); err != nil {
 		return err
 	}
 	return p.openSample(ctx)

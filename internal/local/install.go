@@ -33,6 +33,11 @@ import (
 //go:embed roles.yaml
 var roles []byte
 
+// reviewerRole is the review server's, where it is no Pod of the chart's.
+//
+//go:embed reviewer.yaml
+var reviewerRole []byte
+
 // fieldOwner of what the platform applies.
 const fieldOwner = "aether-local"
 
@@ -51,21 +56,21 @@ func newScheme() (*runtime.Scheme, error) {
 // install applies what an administrator would install in a cluster.
 func (p *Platform) install(ctx context.Context) error {
 	return p.step("CRDs, policies and roles", func() error {
-		for _, from := range []struct {
-			files fs.FS
-			glob  string
-		}{
-			{crd.FS, "*.yaml"},
-			{os.DirFS(p.bin("crds")), "*.yaml"},
-		} {
-			if err := p.applyFiles(ctx, from.files, from.glob); err != nil {
+		if err := p.applyFiles(ctx, os.DirFS(p.bin("crds")), "*.yaml"); err != nil {
+			return err
+		}
+		if !p.Chart {
+			if err := p.applyFiles(ctx, crd.FS, "*.yaml"); err != nil {
 				return err
 			}
 		}
 		if err := p.awaitCRDs(ctx); err != nil {
 			return err
 		}
-		system := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: v1alpha1.SystemNamespace}}
+		system := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
+			Name:   v1alpha1.SystemNamespace,
+			Labels: map[string]string{"pod-security.kubernetes.io/enforce": "restricted"}, // as our manifests have it
+		}}
 		if err := p.Client.Create(ctx, system); err != nil {
 			return fmt.Errorf("cannot create Namespace %s: %w", system.Name, err)
 		}
@@ -75,11 +80,16 @@ func (p *Platform) install(ctx context.Context) error {
 		if err := p.apply(ctx, "roles.yaml", roles); err != nil {
 			return err
 		}
-		if err := p.applyFiles(ctx, rbac.FS, "*.yaml"); err != nil {
-			return err
-		}
-		if err := policies.Install(ctx, p.Client); err != nil {
-			return err
+		if !p.Chart {
+			if err := p.apply(ctx, "reviewer.yaml", reviewerRole); err != nil {
+				return err
+			}
+			if err := p.applyFiles(ctx, rbac.FS, "*.yaml"); err != nil {
+				return err
+			}
+			if err := policies.Install(ctx, p.Client); err != nil {
+				return err
+			}
 		}
 		if p.Kyverno {
 			if err := kyverno.Install(ctx, p.Client, p.bin("")); err != nil {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/aetherplatform/aether/internal/config/operator"
 	"github.com/aetherplatform/aether/internal/testenv"
 )
 
@@ -366,12 +367,36 @@ func TestSecretsAreOnNoCommandLine(t *testing.T) {
 	}
 }
 
-// What the namespace operator is told names files and no secret.
-func TestTheOperatorIsToldWhereOpenBaoIs(t *testing.T) {
+// What the namespace operator is told is a file that it takes, and names files and no secret.
+func TestTheOperatorIsToldByAFile(t *testing.T) {
 	p := newPlatform(t)
-	want := []string{fmt.Sprintf("--openbao-address=https://127.0.0.1:%d", p.Ports.OpenBao), "--openbao-ca-file=" + p.file("pki/ca.crt")}
-	if diff := cmp.Diff(want, p.openBaoFlags()); diff != "" {
-		t.Errorf("its flags (-want +got):\n%s", diff)
+	for _, withOpenBao := range []bool{false, true} {
+		p.OpenBao = withOpenBao
+		process, err := p.operator()
+		if err != nil {
+			t.Fatal(err)
+		}
+		file := p.file("namespace-operator.yaml")
+		if diff := cmp.Diff([]string{"--kubeconfig=" + p.KubeconfigOf("namespace-operator"), "--config=" + file}, process.Args); diff != "" {
+			t.Errorf("its flags (-want +got):\n%s", diff)
+		}
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, places, err := operator.Load(data, file)
+		if err := errors.Join(err, places.Explain(got.Validate())); err != nil {
+			t.Fatal(err)
+		}
+		want := operator.Default()
+		want.Health.BindAddress = fmt.Sprintf("127.0.0.1:%d", p.Ports.OperatorHealth)
+		want.Metrics = operator.Metrics{BindAddress: fmt.Sprintf("127.0.0.1:%d", p.Ports.OperatorMetrics), Pprof: true}
+		if withOpenBao {
+			want.OpenBao.Address, want.OpenBao.CAFile = fmt.Sprintf("https://127.0.0.1:%d", p.Ports.OpenBao), p.file("pki/ca.crt")
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("its configuration, OpenBao %v (-want +got):\n%s", withOpenBao, diff)
+		}
 	}
 }
 

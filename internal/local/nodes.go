@@ -191,6 +191,10 @@ func (p *Platform) nodeSwitch() *Process {
 	process := p.newProcess("switch", p.bin("machine"), 0, "http://switch/",
 		"switch", "--api="+loopback(p.Ports.API), "--network="+p.file(switchNetwork), "--proxy="+p.file(switchProxy),
 		"--world="+strings.Join(slices.Sorted(maps.Values(p.World)), ","))
+	if p.Chart {
+		receiver := net.JoinHostPort(machine.Address(1).String(), reviewNodePort)
+		process.Args = append(process.Args, "--forge="+loopback(p.Ports.Git), "--hooks="+loopback(p.Ports.Review), "--receiver="+receiver)
+	}
 	process.Socket = p.file(switchProxy)
 	process.What = "what nodes are plugged into, " + machine.Gateway
 	return process
@@ -298,6 +302,12 @@ func (p *Platform) On(ctx context.Context, node string, program ...string) (stri
 		return string(out), fmt.Errorf("cannot run %s on %s: %w: %s", filepath.Base(program[0]), node, err, strings.TrimSpace(string(out)))
 	}
 	return string(out), nil
+}
+
+// Dial opens a connection from a node, which no policy holds back from the Pods that it
+// runs itself. The address is not a name.
+func (p *Platform) Dial(ctx context.Context, node, address string) (net.Conn, error) {
+	return p.machine(node).Dial(ctx, address)
 }
 
 // Import brings an image of bin/images to a node.
@@ -474,7 +484,13 @@ func (p *Platform) nodePrerequisites() error {
 			"make node-deps: it installs what Debian provides",
 		}
 	}
-	for _, name := range nodePrograms {
+	needed := slices.Clone(nodePrograms)
+	if p.Chart {
+		for _, name := range chartImages {
+			needed = append(needed, "images/"+name+".tar")
+		}
+	}
+	for _, name := range needed {
 		if _, err := os.Stat(p.bin(name)); err != nil {
 			missing = append(missing, filepath.Join("bin", name))
 		}
@@ -482,7 +498,7 @@ func (p *Platform) nodePrerequisites() error {
 	if len(missing) > 0 {
 		return &MissingError{
 			fmt.Sprintf("%s is missing in %s", strings.Join(missing, ", "), p.Root),
-			"make node-tools: it makes them from their Go modules, once",
+			"make node: it makes them from their Go modules, once",
 		}
 	}
 	return nil

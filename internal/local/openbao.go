@@ -71,12 +71,6 @@ func (p *Platform) OpenBaoClient() (*api.Client, error) {
 	return server.NewClient(p.OpenBaoAddress(), ca, token)
 }
 
-// openBaoFlags are what the namespace operator is told of the server. It logs in with
-// a token of its service account.
-func (p *Platform) openBaoFlags() []string {
-	return []string{"--openbao-address=" + p.OpenBaoAddress(), "--openbao-ca-file=" + p.OpenBaoCA()}
-}
-
 func (p *Platform) configureOpenBao(ctx context.Context) error {
 	c, err := p.OpenBaoClient()
 	if err != nil {

@@ -2,10 +2,11 @@
 // with its etcd and controller manager, Gitea with the fleet repository, Flux's
 // source-controller and kustomize-controller, the review server and the namespace
 // operator, each a process of its own on the loopback address. All are the programs
-// that run in a cluster.
+// that run in a cluster. With nodes, Flux's controllers, the review server and the
+// operator can be Pods instead, by Aether's Helm chart.
 //
-// It needs no root, touches nothing outside its folder, and stops only processes
-// that it started.
+// Without nodes it needs no root. It touches nothing outside its folder, and stops
+// only processes that it started.
 package local
 
 import (
@@ -52,6 +53,9 @@ type Options struct {
 	Kyverno bool
 	// OpenBao runs a server with OpenBao's API and the secrets of the example fleet.
 	OpenBao bool
+	// Chart installs Aether by its Helm chart, and Flux beside it, as Pods on the nodes,
+	// instead of running them as processes.
+	Chart bool
 	// World has names that Pods on the nodes may look up, and for each the address and
 	// port at which something answers that is not part of the cluster: the rest of the
 	// world.
@@ -91,6 +95,7 @@ type state struct {
 	Nodes     int        `json:"nodes,omitempty"`
 	Kyverno   bool       `json:"kyverno,omitempty"`
 	OpenBao   bool       `json:"openBao,omitempty"`
+	Chart     bool       `json:"chart,omitempty"`
 	Opened    *Pull      `json:"opened,omitempty"`
 	Processes []*Process `json:"processes"`
 }
@@ -167,7 +172,7 @@ func (p *Platform) start(ctx context.Context) error {
 	both, bothCtx := errgroup.WithContext(ctx)
 	forged := make(chan error, 1)
 	both.Go(func() error {
-		err := p.forge(bothCtx) // Gitea, the fleet's repository, the review server
+		err := p.forge(bothCtx) // Gitea, the fleet's repository, and the review server if it is a process
 		forged <- err
 		return err
 	})
@@ -192,7 +197,11 @@ func (p *Platform) start(ctx context.Context) error {
 	if err := p.nodes(ctx); err != nil { // real ones, where any are asked for
 		return err
 	}
-	if err := p.services(ctx); err != nil { // Flux, the operator
+	services := p.services // Flux, the operator
+	if p.Chart {
+		services = p.pods // the same, in the cluster
+	}
+	if err := services(ctx); err != nil {
 		return err
 	}
 	return p.source(ctx) // the GitRepository and the TenantSource
@@ -216,7 +225,7 @@ func Open(dir string) (*Platform, error) {
 	return &Platform{
 		Options: Options{
 			Dir: dir, Root: written.Root, Ports: written.Ports, Fleet: written.Fleet, Nodes: written.Nodes,
-			Kyverno: written.Kyverno, OpenBao: written.OpenBao,
+			Kyverno: written.Kyverno, OpenBao: written.OpenBao, Chart: written.Chart,
 			Progress: io.Discard, Now: time.Now,
 		},
 		Processes: written.Processes, Opened: written.Opened,
@@ -377,7 +386,7 @@ func (p *Platform) started(process *Process) error {
 
 // save writes the state down, whole or not at all.
 func (p *Platform) save() error {
-	data, err := json.MarshalIndent(state{p.Root, p.Ports, p.Fleet, p.Nodes, p.Kyverno, p.OpenBao, p.Opened, p.Processes}, "", "  ")
+	data, err := json.MarshalIndent(state{p.Root, p.Ports, p.Fleet, p.Nodes, p.Kyverno, p.OpenBao, p.Chart, p.Opened, p.Processes}, "", "  ")
 	if err != nil {
 		return err
 	}

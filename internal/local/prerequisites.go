@@ -37,6 +37,9 @@ func (p *Platform) prerequisites(programs, folders []string) error {
 	if _, err := exec.LookPath("git"); err != nil {
 		return &MissingError{"git is not on the PATH", "install git 2.31 or later: the fleet is a Git repository"}
 	}
+	if p.Chart {
+		programs = append(slices.Clone(programs), "helm")
+	}
 	var missing []string
 	for _, name := range slices.Concat(programs, folders) {
 		if _, err := os.Stat(p.bin(name)); err != nil {
@@ -48,6 +51,12 @@ func (p *Platform) prerequisites(programs, folders []string) error {
 			fmt.Sprintf("%s is missing in %s", strings.Join(missing, ", "), p.Root),
 			"make tools build: it makes them from their Go modules, once",
 		}
+	}
+	switch {
+	case p.Chart && p.Nodes == 0:
+		return &MissingError{"the chart installs Pods, and there is no node to run them on", "add a node: --nodes 1 (make up NODES=1 CHART=1)"}
+	case p.Chart && p.OpenBao:
+		return &MissingError{"Pods do not reach the local OpenBao, which listens on this machine's loopback address", "leave out one of --chart and --openbao"}
 	}
 	if p.Nodes > 0 {
 		if err := p.nodePrerequisites(); err != nil {

@@ -87,7 +87,7 @@ func (p *Platform) source(ctx context.Context) error {
 	for _, object := range []client.Object{
 		&corev1.Secret{ObjectMeta: named, StringData: map[string]string{"username": fluxUser, "password": token}},
 		&sourcev1.GitRepository{ObjectMeta: named, Spec: sourcev1.GitRepositorySpec{
-			URL: p.PushURL(), Interval: metav1.Duration{Duration: interval},
+			URL: p.fetchURL(), Interval: metav1.Duration{Duration: interval},
 			Reference: &sourcev1.GitRepositoryRef{Branch: "main"}, SecretRef: &meta.LocalObjectReference{Name: fleetName},
 		}},
 		&v1alpha1.TenantSource{ObjectMeta: named, Spec: v1alpha1.TenantSourceSpec{

@@ -8,6 +8,9 @@ import (
 	"sync"
 
 	"github.com/aetherplatform/aether/api/v1alpha1"
+	"github.com/aetherplatform/aether/internal/config/operator"
+	"github.com/aetherplatform/aether/internal/config/reviewserver"
+	"github.com/aetherplatform/aether/internal/forge"
 )
 
 // services starts what turns a push into namespaces, and what is in them.
@@ -16,7 +19,11 @@ func (p *Platform) services(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return p.launchAll(ctx, sources, p.kustomizeController(), p.operator())
+	namespaces, err := p.operator()
+	if err != nil {
+		return err
+	}
+	return p.launchAll(ctx, sources, p.kustomizeController(), namespaces)
 }
 
 // launchAll starts processes beside one another, and tells of each in turn.
@@ -52,7 +59,9 @@ func (p *Platform) sourceController() (*Process, error) {
 		"--storage-path="+storage, "--storage-addr="+listen, "--storage-adv-addr="+listen,
 		"--watch-all-namespaces", "--health-addr="+health, "--metrics-addr=0", "--events-addr=")
 	process.What = "Flux: fetches repositories"
-	process.Env = append(process.Env, "KUBECONFIG="+p.KubeconfigOf("source-controller"), "RUNTIME_NAMESPACE="+fluxNamespace, "TMPDIR="+p.scratch())
+	process.Env = append(process.Env, "KUBECONFIG="+p.KubeconfigOf("source-controller"), "RUNTIME_NAMESPACE="+fluxNamespace, "TMPDIR="+p.scratch(),
+		// A fifth of what a clone of thousands of files takes is collecting garbage.
+		"GOGC=400")
 	return process, nil
 }
 
@@ -69,29 +78,70 @@ func (p *Platform) kustomizeController() *Process {
 	return process
 }
 
+// reviewConfigFile is the review server's.
+const reviewConfigFile = "review.yaml"
+
 // reviewer is the review server, which the forge tells of pushes and pull requests.
-func (p *Platform) reviewer() *Process {
+func (p *Platform) reviewer() (*Process, error) {
+	c := reviewserver.Default()
+	c.Forge = reviewserver.Forge{Type: forge.Gitea, URL: p.forgeURL(), User: reviewUser}
+	c.Repositories = []string{forgeOrg + "/" + fleetName}
+	c.Reconcile = []string{v1alpha1.SystemNamespace + "/" + fleetName}
+	c.Webhooks.BindAddress, c.Probes.BindAddress = loopback(p.Ports.Review), loopback(p.Ports.ReviewProbes)
+	c.Cache, c.Reports.URL = p.file("review"), p.receiverURL()
+	file, err := p.writeConfig(reviewConfigFile, c)
+	if err != nil {
+		return nil, err
+	}
 	process := p.newProcess("review", p.bin("aether"), p.Ports.Review, "http://"+loopback(p.Ports.ReviewProbes)+"/readyz",
-		"review", "serve", "--forge=gitea", "--url="+p.forgeURL(), "--repo="+forgeOrg+"/"+fleetName, "--user="+reviewUser,
-		"--branch=main", "--reconcile="+v1alpha1.SystemNamespace+"/"+fleetName, "--kubeconfig="+p.KubeconfigOf("review"),
-		"--listen="+loopback(p.Ports.Review), "--probes="+loopback(p.Ports.ReviewProbes), "--cache="+p.file("review"),
-		"--reports="+p.receiverURL())
+		"review", "serve", "--kubeconfig="+p.KubeconfigOf("review"), "--config="+file)
 	process.What = "Aether: reviews pull requests, and has Flux fetch what was pushed"
 	process.Secrets = map[string]string{
 		"AETHER_FORGE_TOKEN":    filepath.Join(p.file(pkiDir), reviewToken),
 		"AETHER_WEBHOOK_SECRET": filepath.Join(p.file(pkiDir), hookSecret),
 	}
-	return process
+	return process, nil
 }
 
-func (p *Platform) operator() *Process {
-	health := loopback(p.Ports.OperatorHealth)
-	process := p.newProcess("namespace-operator", p.bin("namespace-operator"), p.Ports.OperatorHealth, "http://"+health+"/readyz",
-		"--kubeconfig="+p.KubeconfigOf("namespace-operator"),
-		"--health-probe-bind-address="+health, "--metrics-bind-address="+loopback(p.Ports.OperatorMetrics), "--pprof")
-	if p.OpenBao {
-		process.Args = append(process.Args, p.openBaoFlags()...)
+// operatorConfigFile is the namespace operator's.
+const operatorConfigFile = "namespace-operator.yaml"
+
+func (p *Platform) operator() (*Process, error) {
+	c := p.OperatorConfig()
+	file, err := p.WriteOperatorConfig(operatorConfigFile, c)
+	if err != nil {
+		return nil, err
 	}
-	process.What = fmt.Sprintf("Aether; metrics at http://%s/metrics", loopback(p.Ports.OperatorMetrics))
-	return process
+	process := p.newProcess("namespace-operator", p.bin("namespace-operator"), p.Ports.OperatorHealth, "http://"+c.Health.BindAddress+"/readyz",
+		"--kubeconfig="+p.KubeconfigOf("namespace-operator"), "--config="+file)
+	process.What = fmt.Sprintf("Aether; metrics at http://%s/metrics", c.Metrics.BindAddress)
+	return process, nil
+}
+
+// OperatorConfig is what the namespace operator runs with. To OpenBao it shows a token of
+// its service account.
+func (p *Platform) OperatorConfig() operator.Config {
+	c := operator.Default()
+	c.Health.BindAddress = loopback(p.Ports.OperatorHealth)
+	c.Metrics = operator.Metrics{BindAddress: loopback(p.Ports.OperatorMetrics), Pprof: true}
+	if p.OpenBao {
+		c.OpenBao.Address, c.OpenBao.CAFile = p.OpenBaoAddress(), p.OpenBaoCA()
+	}
+	return c
+}
+
+// WriteOperatorConfig writes a configuration into the platform's folder, and returns its
+// path.
+func (p *Platform) WriteOperatorConfig(name string, c operator.Config) (string, error) {
+	return p.writeConfig(name, c)
+}
+
+// writeConfig writes the configuration of a program into the platform's folder, and
+// returns its path.
+func (p *Platform) writeConfig(name string, c interface{ YAML() ([]byte, error) }) (string, error) {
+	text, err := c.YAML()
+	if err != nil {
+		return "", err
+	}
+	return p.file(name), os.WriteFile(p.file(name), text, 0o600)
 }

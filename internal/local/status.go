@@ -19,7 +19,8 @@ type Status struct {
 	*Process
 	// State is Healthy, Unhealthy or Ended.
 	State string
-	// Version of the module that the program was built from, or "-".
+	// Version of the module that the program was built from; empty where it is this
+	// repository's own, or does not run.
 	Version string
 }
 
@@ -29,7 +30,7 @@ func (p *Platform) Status(ctx context.Context) []Status {
 	trusted, err := trust(p.file(pkiDir))
 	var looks sync.WaitGroup
 	for i, process := range p.Processes {
-		all[i] = Status{Process: process, State: Ended, Version: "-"}
+		all[i] = Status{Process: process, State: Ended}
 		if !process.alive() {
 			continue
 		}
@@ -38,9 +39,7 @@ func (p *Platform) Status(ctx context.Context) []Status {
 			if err != nil || process.healthy(ctx, trusted) != nil {
 				all[i].State = Unhealthy
 			}
-			if v := process.version(); v != "" {
-				all[i].Version = v
-			}
+			all[i].Version = process.version()
 		})
 	}
 	looks.Wait()

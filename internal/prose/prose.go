@@ -28,6 +28,19 @@ func List(names []string) string {
 	}
 }
 
+// Either lists what may be written: "a, b or c". Long lists are cut.
+func Either(names []string) string {
+	const most = 16
+	switch last := len(names) - 1; {
+	case len(names) > most:
+		return strings.Join(names[:most], ", ") + ", …"
+	case last < 1:
+		return strings.Join(names, "")
+	default:
+		return strings.Join(names[:last], ", ") + " or " + names[last]
+	}
+}
+
 // Plain is text of an object on one line of bounded length, without controls and
 // directions of writing.
 func Plain(s string) string {

@@ -13,12 +13,12 @@ import (
 func EmbeddedBase() Base { return embedded() }
 
 var embedded = sync.OnceValue(func() Base {
-	return Base{FS: base.FS, Revision: "embedded@" + digestOfFiles(base.FS)}
+	return Base{FS: base.FS, Revision: "embedded@" + DigestOfFiles(base.FS)}
 })
 
-// digestOfFiles covers names and contents. The files are in the binary: reading
-// them cannot fail.
-func digestOfFiles(files fs.FS) string {
+// DigestOfFiles covers names and contents, for the Revision of a base that has no
+// other. Files that cannot be read are an error where they are built.
+func DigestOfFiles(files fs.FS) string {
 	var encoded []byte
 	_ = fs.WalkDir(files, ".", func(name string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {

@@ -24,7 +24,8 @@ import (
 type Base struct {
 	// FS has the base's directory as its root: "profiles/default", "namespace/network".
 	FS fs.FS
-	// Revision tells two contents of a base apart.
+	// Revision tells two contents of a base apart, whoever reads them: what is compiled
+	// of one is shared by all in the program.
 	Revision string
 }
 

@@ -4,8 +4,10 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
+	"weak"
 
 	"github.com/google/cel-go/cel"
 	"github.com/google/cel-go/common/types"
@@ -78,11 +80,29 @@ func (t *Template) Profile() *v1alpha1.NamespaceProfile { return t.profile }
 // ServesSecrets reports whether a component of the profile reads namespace.secrets.
 func (t *Template) ServesSecrets() bool { return t.servesSecrets }
 
-// compileBase builds one directory of a base and compiles its objects.
+// compiledBases are the directories of bases that are compiled and in use: a hundred
+// repositories and their profiles need the embedded one once.
+var compiledBases = map[baseKey]weak.Pointer[compiled]{}
+
+// compileBase builds one directory of a base and compiles its objects, unless this
+// program has done so for somebody who still uses it.
 func compileBase(base Base, dir string) (*compiled, error) {
 	building.Lock()
 	defer building.Unlock()
 
+	key := baseKey{base.Revision, dir}
+	if c := compiledBases[key].Value(); c != nil {
+		return c, nil
+	}
+	c, err := compileAnew(base, dir)
+	if err == nil {
+		maps.DeleteFunc(compiledBases, func(_ baseKey, p weak.Pointer[compiled]) bool { return p.Value() == nil })
+		compiledBases[key] = weak.Make(c)
+	}
+	return c, err
+}
+
+func compileAnew(base Base, dir string) (*compiled, error) {
 	sources, err := build(base, dir)
 	if err != nil {
 		return nil, err

@@ -169,5 +169,5 @@ func component(files map[string]string) Base {
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		base[name] = &fstest.MapFile{Data: []byte(all[name])}
 	}
-	return Base{FS: base, Revision: "test"}
+	return Base{FS: base, Revision: "test@" + DigestOfFiles(base)}
 }

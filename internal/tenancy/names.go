@@ -27,11 +27,6 @@ func Reserved(namespace string) bool {
 	return slices.Contains(systemFamilies, family) || slices.Contains(systemNames, namespace)
 }
 
-// PrefixesOverlap says whether a name could begin with both prefixes.
-func PrefixesOverlap(a, b string) bool {
-	return strings.HasPrefix(a, b) || strings.HasPrefix(b, a)
-}
-
 // CheckName says why a tenant cannot have a namespace of this name.
 func CheckName(t *v1alpha1.Tenant, namespace string) error {
 	const field = "metadata.name"

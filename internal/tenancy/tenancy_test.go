@@ -103,20 +103,6 @@ func TestSystemNamespacesAreReserved(t *testing.T) {
 	}
 }
 
-func TestPrefixesOverlapWhereANameCouldHaveBoth(t *testing.T) {
-	for _, c := range []struct {
-		a, b string
-		want bool
-	}{
-		{"acme-", "acme-", true}, {"acme-", "acme-dev-", true}, {"acme-dev-", "acme-", true},
-		{"acme-", "acmecorp-", false}, {"acme-", "globex-", false}, {"", "acme-", true},
-	} {
-		if got := PrefixesOverlap(c.a, c.b); got != c.want {
-			t.Errorf("PrefixesOverlap(%q, %q) is %v", c.a, c.b, got)
-		}
-	}
-}
-
 func TestNamesOfATenant(t *testing.T) {
 	cases := map[string]struct {
 		why       string

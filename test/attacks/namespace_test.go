@@ -427,6 +427,124 @@ func TestDeletionOfATenantsNamespace(t *testing.T) {
 	})
 }
 
+// finalizations are changes to spec.finalizers of a tenant's Namespace that nobody may
+// make while it lives. Only finalize writes them.
+var finalizations = map[string]struct {
+	why string
+	to  []corev1.FinalizerName
+}{
+	"empties spec.finalizers": {
+		why: "nothing would empty the namespace when it is deleted, and it would not go",
+	},
+	"adds a finalizer that is nobody's": {
+		why: "its deletion would never end",
+		to:  []corev1.FinalizerName{corev1.FinalizerKubernetes, "example.com/hold"},
+	},
+	"puts another in the place of Kubernetes'": {
+		why: "both at once",
+		to:  []corev1.FinalizerName{"example.com/hold"},
+	},
+}
+
+func TestTenantsNamespaceIsFinalizedWhileItLives(t *testing.T) {
+	w := newWorld(t)
+	finalizer := w.grant(t, "finalizer", "namespaces/finalize", "update")
+	for what, change := range finalizations {
+		t.Run(what, func(t *testing.T) {
+			for _, c := range []client.Client{w.as(t, clusterAdmin), finalizer} {
+				ns := w.fresh(t, w.bareNamespace(t, "acme").Name)
+				w.refuses(t, ns, "spec.finalizers cannot be changed before it is deleted", func(ctx context.Context) error {
+					return finalize(ctx, c, ns, change.to...)
+				})
+			}
+			for how, write := range ways {
+				if how == "update of finalize" {
+					continue
+				}
+				from := w.fresh(t, w.bareNamespace(t, "acme").Name)
+				to := from.DeepCopy()
+				to.Spec.Finalizers = change.to
+				w.changesNothing(t, from, func(ctx context.Context) error {
+					err := write(ctx, w.as(t, clusterAdmin), from, to)
+					w.allows(t, err) // as when a manifest without them is replaced
+					return err
+				})
+			}
+			if t.Failed() {
+				t.Logf("it matters because %s", change.why)
+			}
+		})
+	}
+	w.allows(t, finalize(t.Context(), w.as(t, clusterAdmin), w.plain(t)))
+
+	t.Run("but controllers hold it by metadata.finalizers", func(t *testing.T) {
+		ns := w.bareNamespace(t, "acme")
+		for _, finalizers := range []string{`["example.com/hold"]`, `null`} {
+			w.allows(t, w.as(t, clusterAdmin).Patch(t.Context(), ns, client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"finalizers":`+finalizers+`}}`))))
+		}
+	})
+	t.Run("but is given back what it lost before the policy was there", func(t *testing.T) {
+		gone := func(ns *corev1.Namespace) {
+			testenv.Eventually(t, func(ctx context.Context) error {
+				return testenv.Gone(w.Client.Get(ctx, client.ObjectKeyFromObject(ns), ns.DeepCopy()))
+			})
+		}
+		lost := func() *corev1.Namespace {
+			ns := w.bareNamespace(t, "acme")
+			w.must(t, finalize(t.Context(), w.ClientAs(t, operatorUser, "system:masters"), ns)) // whom the policy spares
+			return w.fresh(t, ns.Name)
+		}
+		giveBack := func(ns *corev1.Namespace) {
+			w.allows(t, finalize(t.Context(), w.as(t, clusterAdmin), ns, corev1.FinalizerKubernetes))
+		}
+
+		living := lost()
+		giveBack(living)
+		w.allows(t, w.operator(t).Delete(t.Context(), living.DeepCopy()))
+		gone(living)
+
+		hanging := lost()
+		w.allows(t, w.operator(t).Delete(t.Context(), hanging.DeepCopy()))
+		giveBack(w.fresh(t, hanging.Name))
+		gone(hanging)
+	})
+}
+
+// A deletion that hangs is a person's to end, and nobody's to hold up.
+func TestDeletionOfATenantsNamespaceIsHeldUp(t *testing.T) {
+	w := newWorld(t)
+	ns := w.bareNamespace(t, "acme")
+	held := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "held", Namespace: ns.Name, Finalizers: []string{"example.com/hold"}}}
+	w.must(t, w.Client.Create(t.Context(), held))
+	w.allows(t, w.operator(t).Delete(t.Context(), ns.DeepCopy()))
+	testenv.Eventually(t, func(ctx context.Context) error { // the rest is gone, and only this is waited for
+		if err := w.Client.Get(ctx, client.ObjectKeyFromObject(held), held); err != nil || held.DeletionTimestamp.IsZero() {
+			return errNotYet
+		}
+		return nil
+	})
+	ns = w.fresh(t, ns.Name)
+
+	w.refuses(t, ns, "spec.finalizers cannot be added", func(ctx context.Context) error {
+		return finalize(ctx, w.as(t, clusterAdmin), ns, corev1.FinalizerKubernetes, "example.com/hold")
+	})
+	w.allows(t, finalize(t.Context(), w.as(t, clusterAdmin), ns))
+	testenv.Eventually(t, func(ctx context.Context) error {
+		return testenv.Gone(w.Client.Get(ctx, client.ObjectKeyFromObject(ns), ns.DeepCopy()))
+	})
+	if err := w.Client.Get(t.Context(), client.ObjectKeyFromObject(held), held); err != nil {
+		t.Errorf("what was waited for does not stay, as the policy's README warns: %v", err)
+	}
+}
+
+// finalize says what a Namespace's spec.finalizers are to be, whatever has been written since it was read.
+func finalize(ctx context.Context, c client.Client, ns *corev1.Namespace, finalizers ...corev1.FinalizerName) error {
+	to := ns.DeepCopy()
+	to.ResourceVersion = ""
+	to.Spec.Finalizers = finalizers
+	return c.SubResource("finalize").Update(ctx, to)
+}
+
 func TestAdoptionIsPermittedOnlyByWhoMayAdopt(t *testing.T) {
 	w := newWorld(t)
 	permit := func(tenant string) client.Patch {

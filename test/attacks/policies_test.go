@@ -3,6 +3,7 @@ package attacks
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -67,6 +68,15 @@ func TestWithoutPoliciesTheAttacksSucceed(t *testing.T) {
 					t.Errorf("%s by %s has no effect even without policies", what, how)
 				}
 			}
+		}
+	}
+	for what, change := range finalizations {
+		ns := w.fresh(t, w.bareNamespace(t, "acme").Name)
+		if err := finalize(t.Context(), admin, ns, change.to...); err != nil {
+			t.Errorf("%s fails even without policies: %v", what, err)
+		}
+		if got := w.fresh(t, ns.Name).Spec.Finalizers; !slices.Equal(got, change.to) {
+			t.Errorf("%s leaves spec.finalizers %q even without policies", what, got)
 		}
 	}
 }

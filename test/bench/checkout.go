@@ -17,14 +17,14 @@ import (
 // checkout is a working copy of the fleet repository, as a team would have one.
 type checkout struct{ dir string }
 
-// clone makes a checkout of the platform's repository.
-func clone(ctx context.Context, p *local.Platform, dir string) (*checkout, error) {
+// clone makes a checkout of a repository of the platform's forge.
+func clone(ctx context.Context, p *local.Platform, url, dir string) (*checkout, error) {
 	c := &checkout{dir: dir}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
 	_, err := c.git(ctx, "clone", "--quiet", "-c", "credential.helper=store --file '"+p.Credentials()+"'",
-		"-c", "user.name=bench", "-c", "user.email=bench@example.com", p.PushURL(), ".")
+		"-c", "user.name=bench", "-c", "user.email=bench@example.com", url, ".")
 	return c, err
 }
 

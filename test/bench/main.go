@@ -20,6 +20,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-logr/logr"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
 	"github.com/aetherplatform/aether/internal/local"
 	"github.com/aetherplatform/aether/test/bench/sample"
 )
@@ -32,6 +35,7 @@ type options struct {
 	idle     time.Duration
 	profiles string
 	secrets  int
+	layout
 }
 
 func main() {
@@ -43,8 +47,14 @@ func main() {
 	flag.IntVar(&o.pushes, "pushes", 30, "pushes at each size; 0 leaves them out")
 	flag.DurationVar(&o.idle, "idle", time.Minute, "how long the idle operator is watched at each size")
 	flag.IntVar(&o.secrets, "secrets", 10000, "Secrets to keep equal to OpenBao's; 0 leaves them out")
-	flag.StringVar(&o.profiles, "profiles", "", "folder for CPU profiles of the API server and the operator during the first apply")
+	flag.BoolVar(&o.packed, "packed", false, "a file a tenant in Git when pushes are measured, instead of one a namespace")
+	flag.IntVar(&o.repository, "repository", 0, "namespaces in a repository and its TenantSource when pushes are measured; 0: all are in one")
+	flag.StringVar(&o.profiles, "profiles", "", "folder for profiles: CPU of the API server and the operator during the first apply and the pushes, and the operator's heap")
 	flag.Parse()
+	if o.repository%sample.NamespacesPerTenant != 0 {
+		fmt.Fprintf(os.Stderr, "-repository: %d is not a multiple of %d\n", o.repository, sample.NamespacesPerTenant)
+		os.Exit(2)
+	}
 	for size := range strings.SplitSeq(sizes, ",") {
 		n, err := strconv.Atoi(size)
 		if err != nil || n < sample.NamespacesPerTenant {
@@ -54,6 +64,7 @@ func main() {
 		o.sizes = append(o.sizes, n)
 	}
 
+	log.SetLogger(logr.Discard()) // what the API server warns of, while policies are installed
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	err := run(ctx, o)
 	stop()
@@ -85,7 +96,7 @@ func run(ctx context.Context, o options) error {
 	}
 	return onPlatform(ctx, o, false, func(s *stage) error {
 		for _, size := range o.sizes {
-			if err := pushes(ctx, s, size, o.pushes); err != nil {
+			if err := pushes(ctx, s, o.layout, size, o.pushes); err != nil {
 				return err
 			}
 			if err := idle(ctx, s, size, o.idle); err != nil {
@@ -101,6 +112,8 @@ type stage struct {
 	*local.Platform
 	*checkout
 	profiles string
+	// parts are the repositories beside the platform's own, by name.
+	parts map[string]bool
 }
 
 // onPlatform starts a platform whose fleet holds one profile and no tenant, and
@@ -127,11 +140,11 @@ func onPlatform(ctx context.Context, o options, openBao bool, measure func(*stag
 		return err
 	}
 	defer func() { err = errors.Join(err, p.Stop()) }()
-	c, err := clone(ctx, p, filepath.Join(dir, "checkout"))
+	c, err := clone(ctx, p, p.PushURL(), filepath.Join(dir, "checkout"))
 	if err != nil {
 		return err
 	}
-	return measure(&stage{Platform: p, checkout: c, profiles: o.profiles})
+	return measure(&stage{Platform: p, checkout: c, profiles: o.profiles, parts: map[string]bool{}})
 }
 
 // percentile of durations, by nearest rank.

@@ -157,32 +157,23 @@ func (s *stage) settle(ctx context.Context) error {
 }
 
 // pushes grows the fleet to a size and then pushes changes of one namespace.
-func pushes(ctx context.Context, s *stage, size, count int) error {
-	tree := sample.Fleet("grown", size-sample.NamespacesPerTenant)
+func pushes(ctx context.Context, s *stage, layout layout, size, count int) error {
 	begin := time.Now()
-	if size > sample.NamespacesPerTenant {
-		if err := s.write(tree); err != nil {
-			return err
-		}
-		if _, err := s.commit(ctx); err != nil {
-			return err
-		}
-		if err := s.push(ctx); err != nil {
-			return err
-		}
-	}
-	if err := s.ready(ctx, size); err != nil {
+	if err := errors.Join(s.grow(ctx, layout, size), s.ready(ctx, size)); err != nil {
 		return err
 	}
 	fmt.Printf("%d namespaces present (grown in %.0f s)\n", size, time.Since(begin).Seconds())
 
+	what := fmt.Sprintf("pushes-%d", size)
+	profiled := s.profile(ctx, what)
 	const tenant, name = "seed0000", "seed0000-ns3"
 	var all []time.Duration
 	var cpu, fluxCPU time.Duration
 	var asked requests
 	for edition := 1; edition <= count; edition++ {
-		file := sample.NamespaceFile(name, tenant)
-		if err := s.write(fleet.Tree{file: {Data: sample.Namespace(name, tenant, size+edition)}}); err != nil {
+		tree := sample.Fleet("seed", sample.NamespacesPerTenant)
+		tree[sample.NamespaceFile(name, tenant)] = fleet.File{Data: sample.Namespace(name, tenant, size+edition)}
+		if err := s.write(layout.of(tree)); err != nil {
 			return err
 		}
 		revision, err := s.commit(ctx)
@@ -215,7 +206,7 @@ func pushes(ctx context.Context, s *stage, size, count int) error {
 		percentile(all, 50).Seconds(), percentile(all, 95).Seconds(), percentile(all, 100).Seconds(), count)
 	fmt.Printf("  a push costs             %.3f s CPU of the operator, %.3f s of the source controller; %.1f reads, %.1f writes\n",
 		(cpu / n).Seconds(), (fluxCPU / n).Seconds(), float64(asked.reads)/float64(count), float64(asked.writes)/float64(count))
-	return nil
+	return errors.Join(profiled(), s.heap(ctx, what))
 }
 
 // idle watches an operator that has nothing to do.
@@ -286,11 +277,14 @@ func (s *stage) pushToReady(ctx context.Context, name, revision string) (time.Du
 	return 0, fmt.Errorf("the watch of %s ended: %w", name, context.Cause(ctx))
 }
 
+// fleetKey is the platform's own TenantSource, and its GitRepository.
+var fleetKey = client.ObjectKey{Namespace: v1alpha1.SystemNamespace, Name: "fleet"}
+
 // read waits until the TenantSource says that it applied a revision.
 func (s *stage) read(ctx context.Context, revision string) error {
 	return s.poll(ctx, 20*time.Millisecond, func() (bool, error) {
 		source := &v1alpha1.TenantSource{}
-		err := s.Client.Get(ctx, client.ObjectKey{Namespace: v1alpha1.SystemNamespace, Name: "fleet"}, source)
+		err := s.Client.Get(ctx, fleetKey, source)
 		return source.Status.LastAppliedRevision == revision, err
 	})
 }

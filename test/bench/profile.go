@@ -39,6 +39,15 @@ func (s *stage) profile(ctx context.Context, name string) (wait func() error) {
 	return func() error { return errors.Join(<-failed, <-failed) }
 }
 
+// heap saves what the operator's memory holds, after a collection.
+func (s *stage) heap(ctx context.Context, name string) error {
+	if s.profiles == "" {
+		return nil
+	}
+	url := fmt.Sprintf("http://127.0.0.1:%d/debug/pprof/heap?gc=1", s.Ports.OperatorMetrics)
+	return save(ctx, http.DefaultClient, url, filepath.Join(s.profiles, name+"-namespace-operator-heap.pprof"))
+}
+
 func save(ctx context.Context, client *http.Client, url, file string) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {

@@ -101,6 +101,15 @@ func (w *world) holdsWhatIsRendered() {
 			want = append(want, identity(o))
 		}
 	}
+	slices.Sort(want)
+	if diff := cmp.Diff(want, w.identities()); diff != "" {
+		w.Errorf("the cluster is not what the fleet renders to (-want +got):\n%s", diff)
+	}
+}
+
+// identities are those of everything that the operator made.
+func (w *world) identities() []string {
+	w.Helper()
 	var got []string
 	for _, kind := range managed {
 		list := &unstructured.UnstructuredList{}
@@ -112,11 +121,8 @@ func (w *world) holdsWhatIsRendered() {
 			got = append(got, identity(&list.Items[i]))
 		}
 	}
-	slices.Sort(want)
 	slices.Sort(got)
-	if diff := cmp.Diff(want, got); diff != "" {
-		w.Errorf("the cluster is not what the fleet renders to (-want +got):\n%s", diff)
-	}
+	return got
 }
 
 // identity is what an object is and the digest of its content.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -17,6 +16,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/aetherplatform/aether/api/v1alpha1"
+	"github.com/aetherplatform/aether/internal/config"
+	"github.com/aetherplatform/aether/internal/config/operator"
 	"github.com/aetherplatform/aether/internal/local"
 )
 
@@ -90,27 +91,34 @@ type replica struct {
 // to elect.
 func (w *world) runsReplicas() (first, second replica) {
 	w.Helper()
-	i := slices.IndexFunc(w.Processes, func(p *local.Process) bool { return p.Name == "namespace-operator" })
-	args := w.Processes[i].Args
 	if err := w.Retire("namespace-operator"); err != nil {
 		w.Fatal(err)
 	}
-	return w.runsReplica("operator-a", args), w.runsReplica("operator-b", args)
+	return w.runsReplica("operator-a"), w.runsReplica("operator-b")
 }
 
 // runsReplica starts an operator, and returns when it says that it is ready.
-func (w *world) runsReplica(name string, args []string) replica {
+func (w *world) runsReplica(name string) replica {
 	w.Helper()
 	ports, err := local.FreePorts()
 	if err != nil {
 		w.Fatal(err)
 	}
 	r := replica{name, fmt.Sprintf("127.0.0.1:%d", ports.OperatorMetrics), fmt.Sprintf("127.0.0.1:%d", ports.OperatorHealth)}
-	args = append(slices.Clone(args), "--leader-elect", // of two flags the last counts
-		"--leader-elect-lease-duration="+leaseDuration.String(), "--leader-elect-renew-deadline="+renewDeadline.String(),
-		"--leader-elect-retry-period="+retryPeriod.String(),
-		"--metrics-bind-address="+r.metrics, "--health-probe-bind-address="+r.health)
-	if err := w.Add(w.Context(), name, "namespace-operator", ports.OperatorHealth, "http://"+r.health+"/readyz", args...); err != nil {
+	c := w.OperatorConfig()
+	c.LeaderElection = operator.LeaderElection{
+		Enabled:       true,
+		LeaseDuration: config.Duration{Duration: leaseDuration},
+		RenewDeadline: config.Duration{Duration: renewDeadline},
+		RetryPeriod:   config.Duration{Duration: retryPeriod},
+	}
+	c.Metrics.BindAddress, c.Health.BindAddress = r.metrics, r.health
+	file, err := w.WriteOperatorConfig(name+".yaml", c)
+	if err != nil {
+		w.Fatal(err)
+	}
+	if err := w.Add(w.Context(), name, "namespace-operator", ports.OperatorHealth, "http://"+r.health+"/readyz",
+		"--kubeconfig="+w.KubeconfigOf("namespace-operator"), "--config="+file); err != nil {
 		tellWhy(w, err)
 		w.Fatal(err)
 	}

@@ -47,6 +47,9 @@ func run(args []string) error {
 	case "switch":
 		var s machine.Switch
 		flags.StringVar(&s.API, "api", "", "address of kube-apiserver")
+		flags.StringVar(&s.Forge, "forge", "", "address of the Git forge, if machines are to reach it")
+		flags.StringVar(&s.Hooks, "hooks", "", "address on the host at which the forge's webhooks come in, if a Pod takes them")
+		flags.StringVar(&s.Receiver, "receiver", "", "address on a machine that they are passed on to")
 		flags.StringVar(&s.Network, "network", "", "link to make to the network namespace")
 		flags.StringVar(&s.Proxy, "proxy", "", "Unix socket that leads into the network")
 		world := flags.String("world", "", "addresses that stand for the rest of the world, with commas")

@@ -67,6 +67,8 @@ manifests begin with it; keys outside of it are told, since OpenBao would refuse
 	}
 	cmd.Flags().StringVar(&o.As, "as", "entries", "entries (of spec.secrets) or secretsync")
 	cmd.Flags().StringVar(&o.StripPrefix, "strip-prefix", "", "the tenant's `path` in OpenBao, which keys begin with")
+	cli.Values(cmd, "as", "entries", "secretsync")
+	cli.CompleteFiles(cmd)
 	return cmd
 }
 

@@ -122,6 +122,10 @@ deleted at any time.`,
 	flags.StringVar(&o.Source, "source", "", "with --live, `namespace/name` of the TenantSource, where there are several")
 	o.AddFlags(flags)
 	flags.StringVarP(&o.Output, "output", "o", "text", strings.Join(outputNames(), ", "))
+	cli.Values(cmd, "output", outputNames()...)
+	cli.CompleteFlag(cmd, "tenant", func(*cobra.Command, []string, string) []string {
+		return cli.TenantsIn(filepath.Join(o.Repo, filepath.FromSlash(o.Path)))
+	})
 	return cmd
 }
 

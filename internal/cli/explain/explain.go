@@ -8,11 +8,10 @@ package explain
 
 import (
 	"context"
-	"encoding/json"
 
 	"github.com/spf13/cobra"
-	"sigs.k8s.io/yaml"
 
+	"github.com/aetherplatform/aether/api/v1alpha1"
 	"github.com/aetherplatform/aether/internal/cli"
 )
 
@@ -64,12 +63,22 @@ The exit code is 1 when the namespace is not ready.`,
 	}
 	cmd.Flags().StringVarP(&o.Output, "output", "o", "text", "text, yaml or json")
 	o.AddFlags(cmd.Flags())
+	cli.Values(cmd, "output", "text", "yaml", "json")
+	cli.CompleteArgs(cmd, func(cmd *cobra.Command, args []string, _ string) []string {
+		switch len(args) {
+		case 0:
+			return []string{"namespace"}
+		case 1:
+			return o.Cluster.Names(cmd.Context(), &v1alpha1.TenantNamespaceList{})
+		}
+		return nil
+	})
 	return cmd
 }
 
 func run(ctx context.Context, o *Options) error {
-	if o.Output != "text" && o.Output != "json" && o.Output != "yaml" {
-		return cli.Usage("--output text, yaml or json", "--output: %q is not a format", o.Output)
+	if err := cli.CheckOutput(o.Output, "text", "yaml", "json"); err != nil {
+		return err
 	}
 	c, err := o.Connect()
 	if err != nil {
@@ -85,17 +94,7 @@ func run(ctx context.Context, o *Options) error {
 	case "text":
 		o.print(report)
 	default:
-		data, err := json.MarshalIndent(report, "", "  ")
-		if err != nil {
-			return err
-		}
-		data = append(data, '\n')
-		if o.Output == "yaml" {
-			if data, err = yaml.JSONToYAML(data); err != nil {
-				return err
-			}
-		}
-		if _, err := o.Out.Write(data); err != nil {
+		if err := cli.Encode(o.Out, o.Output, report); err != nil {
 			return err
 		}
 	}

@@ -3,7 +3,6 @@ package get
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -16,7 +15,6 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/yaml"
 
 	"github.com/aetherplatform/aether/api/v1alpha1"
 	"github.com/aetherplatform/aether/internal/cli"
@@ -91,7 +89,6 @@ tenantsources, or all of them with kubectl get aether -A.`,
   aether get sources --output wide
   aether get sources --forge gitea --url https://git.example.com
   aether get namespaces acme-web --output yaml`,
-		ValidArgs: kindNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.Kind = "tenants"
 			if len(args) > 0 {
@@ -106,12 +103,42 @@ tenantsources, or all of them with kubectl get aether -A.`,
 	flags.StringVarP(&o.Namespace, "namespace", "n", "", "only this namespace, or the secrets or sources in it (default: all)")
 	o.AddFlags(flags)
 	o.Forge.addFlags(flags)
+	cli.Values(cmd, "output", "table", "wide", "yaml", "json")
+	cli.CompleteFlag(cmd, "tenant", func(cmd *cobra.Command, _ []string, _ string) []string {
+		return o.Cluster.Names(cmd.Context(), &v1alpha1.TenantList{})
+	})
+	cli.CompleteFlag(cmd, "namespace", func(cmd *cobra.Command, _ []string, _ string) []string {
+		return o.Cluster.Names(cmd.Context(), &v1alpha1.TenantNamespaceList{})
+	})
+	cli.CompleteArgs(cmd, o.complete)
 	return cmd
 }
 
+// complete offers kinds, then names. A secret's namespace comes before it.
+func (o *Options) complete(cmd *cobra.Command, args []string, _ string) []string {
+	if len(args) == 0 {
+		return kindNames
+	}
+	kind, _, err := kindOf(args[0])
+	if err != nil {
+		return nil
+	}
+	switch {
+	case kind == "tenants":
+		return o.Cluster.Names(cmd.Context(), &v1alpha1.TenantList{})
+	case kind == "sources":
+		return o.Cluster.Names(cmd.Context(), &v1alpha1.TenantSourceList{}, client.InNamespace(o.Namespace))
+	case kind == "secrets" && o.Namespace != "":
+		return o.Cluster.Names(cmd.Context(), &v1alpha1.SecretSyncList{}, client.InNamespace(o.Namespace))
+	case kind == "secrets" && len(args) > 1:
+		return o.Cluster.Names(cmd.Context(), &v1alpha1.SecretSyncList{}, client.InNamespace(args[1]))
+	}
+	return o.Cluster.Names(cmd.Context(), &v1alpha1.TenantNamespaceList{})
+}
+
 func run(ctx context.Context, o *Options) error {
-	if !slices.Contains([]string{"table", "wide", "yaml", "json"}, o.Output) {
-		return cli.Usage("--output table, wide, yaml or json", "--output: %q is not a format", o.Output)
+	if err := cli.CheckOutput(o.Output, "table", "wide", "yaml", "json"); err != nil {
+		return err
 	}
 	kind, list, err := kindOf(o.Kind)
 	if err != nil {
@@ -331,19 +358,7 @@ func printObjects(w io.Writer, found *listing, format string) error {
 		u.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind(kindName(obj)))
 		list.Items = append(list.Items, u)
 	}
-	data, err := json.MarshalIndent(list.UnstructuredContent(), "", "  ")
-	if err != nil {
-		return fmt.Errorf("cannot print %s: %w", cli.Count(len(found.objects), "object"), err)
-	}
-	if format == "yaml" {
-		if data, err = yaml.JSONToYAML(data); err != nil {
-			return err
-		}
-		_, err = w.Write(data)
-		return err
-	}
-	_, err = fmt.Fprintf(w, "%s\n", data)
-	return err
+	return cli.Encode(w, format, list.UnstructuredContent())
 }
 
 func kindName(obj client.Object) string {

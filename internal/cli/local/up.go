@@ -24,6 +24,7 @@ type UpOptions struct {
 	Nodes    int
 	Kyverno  bool
 	OpenBao  bool
+	Chart    bool
 	Timeout  time.Duration
 }
 
@@ -41,6 +42,7 @@ Ctrl-C, or a failure, leaves nothing running.`,
 		Example: `  aether local up
   aether local up --port-base 18440
   aether local up --nodes 1
+  aether local up --nodes 1 --chart
   aether local up --kyverno
   aether local up --openbao
   aether local up --fleet ../my-fleet/tenants`,
@@ -53,6 +55,7 @@ Ctrl-C, or a failure, leaves nothing running.`,
 	cmd.Flags().IntVar(&o.Nodes, "nodes", 0, "how many real nodes Pods run on; they need root on Linux")
 	cmd.Flags().BoolVar(&o.Kyverno, "kyverno", false, "run Kyverno too, with the policies of policies/kyverno")
 	cmd.Flags().BoolVar(&o.OpenBao, "openbao", false, "run a server with OpenBao's API too, with secrets for the example fleet")
+	cmd.Flags().BoolVar(&o.Chart, "chart", false, "install Aether by its Helm chart, and Flux, as Pods on the nodes instead of processes")
 	cmd.Flags().DurationVar(&o.Timeout, "timeout", 5*time.Minute, "how long to wait for the tenants")
 	return cmd
 }
@@ -71,7 +74,7 @@ func up(ctx context.Context, o *UpOptions) error {
 	}
 	platform, err := local.Start(ctx, local.Options{
 		Root: o.root, Dir: o.dir, Ports: local.PortsFrom(o.PortBase), Fleet: o.Fleet, Sample: true, Nodes: o.Nodes,
-		World: outside, Kyverno: o.Kyverno, OpenBao: o.OpenBao, Progress: o.Err, Now: o.Now,
+		World: outside, Kyverno: o.Kyverno, OpenBao: o.OpenBao, Chart: o.Chart, Progress: o.Err, Now: o.Now,
 	})
 	if err != nil {
 		return o.explain(ctx, err, nil)
@@ -177,7 +180,7 @@ The platform runs until `+"`make down`"+`.
 		fmt.Fprintln(env.Out, "  policies           held by Kyverno too: kubectl get validatingpolicies")
 	}
 	if p.OpenBao {
-		printOpenBao(env, p)
+		printOpenBao(env, openBaoOf(p))
 	}
 	fmt.Fprintf(env.Out, `
 Try next:

@@ -3,12 +3,10 @@
 package reconcile
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	fluxmeta "github.com/fluxcd/pkg/apis/meta"
@@ -30,6 +28,7 @@ type Options struct {
 	Namespace string
 	Timeout   time.Duration
 	Wait      bool
+	Output    string
 }
 
 // NewCommand returns the command.
@@ -47,9 +46,11 @@ once. It is for the moment when you do not want to wait, or want to see why
 nothing happens.
 
 The name of the source may be left out when there is only one. The exit code is 1
-when tenants have errors, namespaces are not ready, or the time is up.`,
+when tenants have errors, namespaces are not ready, or the time is up; json and yaml
+say the same as the table, and with --wait=false nothing is printed.`,
 		Example: `  aether reconcile
   aether reconcile source fleet --timeout 5m
+  aether reconcile --output json | jq -r '.notReady[].namespace'
   aether reconcile --wait=false`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 && (args[0] != "source" || len(args) > 2) {
@@ -68,11 +69,25 @@ when tenants have errors, namespaces are not ready, or the time is up.`,
 	flags.StringVarP(&o.Namespace, "namespace", "n", v1alpha1.SystemNamespace, "namespace of the source")
 	flags.DurationVar(&o.Timeout, "timeout", 2*time.Minute, "how long to wait")
 	flags.BoolVar(&o.Wait, "wait", true, "wait for the outcome")
+	flags.StringVarP(&o.Output, "output", "o", "table", "table, json or yaml")
 	o.AddFlags(flags)
+	cli.Values(cmd, "output", "table", "json", "yaml")
+	cli.CompleteArgs(cmd, func(cmd *cobra.Command, args []string, _ string) []string {
+		switch len(args) {
+		case 0:
+			return []string{"source"}
+		case 1:
+			return o.Cluster.Names(cmd.Context(), &v1alpha1.TenantSourceList{}, client.InNamespace(o.Namespace))
+		}
+		return nil
+	})
 	return cmd
 }
 
 func run(ctx context.Context, o *Options) error {
+	if err := cli.CheckOutput(o.Output, "table", "json", "yaml"); err != nil {
+		return err
+	}
 	c, err := o.Connect()
 	if err != nil {
 		return err
@@ -228,52 +243,16 @@ func (o *Options) tell(ctx context.Context, c client.WithWatch, source *v1alpha1
 		return cli.ClusterError(err, "watch namespaces")
 	}
 
-	ready := cli.ReadyOf(source.Status.Conditions)
-	var failing []*v1alpha1.TenantNamespace
-	removed := 0
-	for _, n := range all {
-		switch r := cli.ReadyOf(n.Status.Conditions); {
-		case r.Reason == v1alpha1.ReasonRemovedFromGit: // as Git asks
-			removed++
-		case !r.True():
-			failing = append(failing, n)
-		}
-	}
-	slices.SortFunc(failing, func(a, b *v1alpha1.TenantNamespace) int { return cmp.Compare(a.Name, b.Name) })
-
-	table := cli.NewTable()
-	table.Add(cli.Text("Source"), cli.Text(source.Namespace+"/"+source.Name))
-	table.Add(cli.Text("Revision"), cli.Text(source.Status.LastAttemptedRevision))
-	table.Add(cli.Text("Tenants"), cli.Text(fmt.Sprintf("%d of %d applied", source.Status.Tenants.Total-source.Status.Tenants.Failed, source.Status.Tenants.Total)))
-	there := len(all) - removed
-	counts := fmt.Sprintf("%d of %d ready", there-len(failing), there)
-	if removed > 0 {
-		counts += fmt.Sprintf("; %d removed and kept", removed)
-	}
-	table.Add(cli.Text("Namespaces"), cli.Text(counts))
-	table.Add(cli.Text("Digest"), cli.Text(source.Status.Digest))
-	table.Add(cli.Text("Ready"), ready.Cell())
-	table.Add(cli.Text(""), cli.Text(ready.Message))
-	table.Print(o.Out, o.Color)
-	for _, f := range source.Status.Failures {
-		for _, e := range f.Errors {
-			fmt.Fprintf(o.Out, "%s: %s\n", f.Tenant, e)
-		}
-		if more := int(f.Total) - len(f.Errors); more > 0 {
-			fmt.Fprintf(o.Out, "%s: and %s more; aether validate shows all\n", f.Tenant, cli.Count(more, "error"))
-		}
-	}
-	for _, id := range source.Status.PendingPrune {
-		fmt.Fprintf(o.Out, "would be removed: %s\n", id)
-	}
-	for _, n := range failing {
-		r := cli.ReadyOf(n.Status.Conditions)
-		fmt.Fprintf(o.Out, "%s: %s: %s\n", n.Name, r.Reason, r.Message)
+	result := resultOf(source, all)
+	if err := o.print(result); err != nil {
+		return err
 	}
 	switch {
+	case late && len(result.NotReady) == 0: // a change that the operator has not looked at
+		return timedOut(err, "a namespace", "aether get namespaces", o.Timeout)
 	case late:
-		return timedOut(err, cli.Count(len(failing), "namespace"), "aether explain namespace "+failing[0].Name, o.Timeout)
-	case !ready.True() || len(failing) > 0:
+		return timedOut(err, cli.Count(len(result.NotReady), "namespace"), "aether explain namespace "+result.NotReady[0].Namespace, o.Timeout)
+	case result.Ready.Status != metav1.ConditionTrue || len(result.NotReady) > 0:
 		return cli.Findings()
 	}
 	return nil

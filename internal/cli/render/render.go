@@ -73,6 +73,10 @@ the exit code is 1.`,
 	flags.StringVar(&o.Revision, "revision", "", "source revision to write into the objects' provenance, such as main@sha1:…")
 	flags.StringVar(&o.Cluster, "cluster", "", "render what is placed on this workload cluster (default: the cluster that the fleet is reconciled in)")
 	flags.StringVar(&o.Base, "base", "", "`directory` of the base for profiles with a sourceRef (default: base beside tenants)")
+	cli.CompleteFlag(cmd, "tenant", func(_ *cobra.Command, args []string, _ string) []string {
+		return cli.TenantsIn(cli.FirstOr(args, "."))
+	})
+	cli.CompleteDirs(cmd)
 	return cmd
 }
 

@@ -79,10 +79,11 @@ func TestWhatIsMissingIsAskedFor(t *testing.T) {
 		"no token":        {[]string{"--pr", "1", "--repo", "a/b", "--forge", "github"}, nil, "error: there is no token for the forge: set AETHER_FORGE_TOKEN\ntry:   aether review --help\n"},
 		"a format": {[]string{"--pr", "1", "--repo", "a/b", "--forge", "github", "-o", "report.pdf"}, nil,
 			"error: cannot write a report to \"report.pdf\": its name has to end in one of json\ntry:   name it report.json\n"},
-		"no secret":        {[]string{"serve", "--repo", "a/b"}, nil, "error: there is no secret to check deliveries with\ntry:   set AETHER_WEBHOOK_SECRET to what the forge's webhook has as its secret\n"},
-		"nothing to serve": {[]string{"serve"}, []string{"AETHER_WEBHOOK_SECRET", "s"}, "error: which repositories are to be reviewed?\ntry:   aether review serve --repo platform/fleet\n"},
+		"no secret":         {[]string{"serve", "--repo", "a/b"}, nil, "error: there is no secret to check deliveries with\ntry:   set AETHER_WEBHOOK_SECRET to what the forge's webhook has as its secret\n"},
+		"nothing to serve":  {[]string{"serve"}, []string{"AETHER_WEBHOOK_SECRET", "s"}, "error: which repositories are to be reviewed?\ntry:   aether review serve --repo platform/fleet\n"},
+		"no forge to serve": {[]string{"serve", "--repo", "a/b"}, []string{"AETHER_WEBHOOK_SECRET", "s"}, "error: which forge is the pull request on?\ntry:   aether review --forge gitea\n"},
 		"no source": {[]string{"serve", "--repo", "a/b", "--forge", "github", "--reconcile", "fleet"}, []string{"AETHER_WEBHOOK_SECRET", "s", "AETHER_FORGE_TOKEN", "t"},
-			"error: \"fleet\" is not a GitRepository: write namespace/name\ntry:   --reconcile aether-system/fleet\n"},
+			"error: --reconcile: \"fleet\" is not a GitRepository; write namespace/name, such as aether-system/fleet\ntry:   aether review serve --print-config shows every field\n"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

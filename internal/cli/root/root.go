@@ -4,6 +4,7 @@ package root
 
 import (
 	"context"
+	"errors"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -11,6 +12,7 @@ import (
 	"github.com/aetherplatform/aether/internal/cli"
 	"github.com/aetherplatform/aether/internal/cli/convert"
 	"github.com/aetherplatform/aether/internal/cli/diff"
+	"github.com/aetherplatform/aether/internal/cli/doctor"
 	"github.com/aetherplatform/aether/internal/cli/explain"
 	"github.com/aetherplatform/aether/internal/cli/get"
 	"github.com/aetherplatform/aether/internal/cli/local"
@@ -59,19 +61,39 @@ what became of it and why, and run a whole platform on your own machine.
 	}
 	add("offline", validate.NewCommand(env), test.NewCommand(env), render.NewCommand(env), diff.NewCommand(env), convert.NewCommand(env))
 	add("forge", review.NewCommand(env, engine(env)))
-	add("cluster", get.NewCommand(env), explain.NewCommand(env), reconcile.NewCommand(env), verify.NewCommand(env))
+	add("cluster", doctor.NewCommand(env), get.NewCommand(env), explain.NewCommand(env), reconcile.NewCommand(env), verify.NewCommand(env))
 	add("local", local.NewCommand(env))
 	add("about", version.NewCommand(env))
 	cmd.SetHelpCommandGroupID("about")
 	cmd.SetCompletionCommandGroupID("about")
+	each(cmd, func(c *cobra.Command) {
+		if c.ValidArgsFunction == nil {
+			c.ValidArgsFunction = cobra.NoFileCompletions // it takes no argument
+		}
+		if c.Flags().Lookup("context") != nil {
+			cli.CompleteFlag(c, "context", cli.Contexts)
+		}
+	})
+	speak(env, cmd)
 	return cmd
 }
 
-// Execute runs aether with arguments and returns its exit code.
+// Execute runs aether with arguments and returns its exit code. When ctx ends, a person
+// has had enough: what was to be printed is not, and the code says so.
 func Execute(ctx context.Context, env *cli.Env, args []string) int {
+	env, held := cli.Hold(ctx, env)
 	cmd := NewCommand(env)
 	cmd.SetArgs(args)
-	return cli.Report(env.Err, cmd.ExecuteContext(ctx))
+	err := cmd.ExecuteContext(ctx)
+	if unwritten := held.Flush(); err == nil || ctx.Err() != nil && unwritten != nil {
+		err = unwritten
+	}
+	var e *cli.Error
+	told := errors.As(err, &e) && e.Code == cli.ExitInterrupted
+	if err != nil && ctx.Err() != nil && !told {
+		err = &cli.Error{Code: cli.ExitInterrupted, Err: errors.New("interrupted")}
+	}
+	return cli.Report(env.Err, err)
 }
 
 // unknownCommand says which command was meant. Cobra calls it for arguments that

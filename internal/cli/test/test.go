@@ -65,6 +65,8 @@ or run, names what the fleet does not have, or when there is no test at all.`,
 	cmd.Flags().StringVarP(&o.Output, "output", "o", "table", "table, json or junit")
 	cmd.Flags().StringVar(&o.Workload, "cluster", "", "test what is placed on this workload cluster (default: the cluster that the fleet is reconciled in)")
 	cmd.Flags().StringVar(&o.Base, "base", "", "`directory` of the base for profiles with a sourceRef (default: base beside tenants)")
+	cli.Values(cmd, "output", "table", "json", "junit")
+	cli.CompleteDirs(cmd)
 	return cmd
 }
 

@@ -58,6 +58,8 @@ sourceRef is checked with base/ beside the tenants directory, or with --base.`,
 	}
 	cmd.Flags().StringVarP(&o.Output, "output", "o", "text", "text or json")
 	cmd.Flags().StringVar(&o.Base, "base", "", "`directory` of the base for profiles with a sourceRef (default: base beside tenants)")
+	cli.Values(cmd, "output", "text", "json")
+	cli.CompleteDirs(cmd)
 	return cmd
 }
 

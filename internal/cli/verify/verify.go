@@ -140,6 +140,11 @@ first policy that is to blame.`,
 	flags.StringVar(&o.Workload, "cluster", "", "verify what is placed on this workload cluster (default: the cluster that the fleet is reconciled in)")
 	flags.StringVar(&o.Base, "base", "", "`directory` of the base for profiles with a sourceRef (default: base beside tenants)")
 	o.AddFlags(flags)
+	cli.Values(cmd, "output", "table", "json", "html")
+	cli.CompleteFlag(cmd, "tenant", func(_ *cobra.Command, args []string, _ string) []string {
+		return cli.TenantsIn(cli.FirstOr(args, "."))
+	})
+	cli.CompleteDirs(cmd)
 	return cmd
 }
 

@@ -1,47 +1,15 @@
-// Package version is `aether version`, and knows which version this program is.
+// Package version is `aether version`.
 package version
 
 import (
 	"encoding/json"
 	"fmt"
-	"runtime"
-	"runtime/debug"
 
 	"github.com/spf13/cobra"
 
 	"github.com/aetherplatform/aether/internal/cli"
+	"github.com/aetherplatform/aether/internal/version"
 )
-
-// Version of the program. A release sets it with
-// -ldflags "-X github.com/aetherplatform/aether/internal/cli/version.Version=v1.2.3".
-var Version = "devel"
-
-// Info is what `-o json` prints.
-type Info struct {
-	Version  string `json:"version"`
-	Commit   string `json:"commit,omitempty"`
-	Modified bool   `json:"modified,omitempty"`
-	Go       string `json:"go"`
-	Platform string `json:"platform"`
-}
-
-// Get returns the version of the running program.
-func Get() Info {
-	info := Info{Version: Version, Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
-	build, ok := debug.ReadBuildInfo()
-	if !ok {
-		return info
-	}
-	for _, s := range build.Settings {
-		switch s.Key {
-		case "vcs.revision":
-			info.Commit = s.Value
-		case "vcs.modified":
-			info.Modified = s.Value == "true"
-		}
-	}
-	return info
-}
 
 // NewCommand returns the command.
 func NewCommand(env *cli.Env) *cobra.Command {
@@ -55,17 +23,10 @@ built with. It asks no cluster.`,
   aether version --output json`,
 		Args: cli.Args(cobra.NoArgs),
 		RunE: func(*cobra.Command, []string) error {
-			info := Get()
+			info := version.Get()
 			switch output {
 			case "text":
-				commit := info.Commit
-				if commit == "" {
-					commit = "unknown commit"
-				}
-				if info.Modified {
-					commit += " with changes"
-				}
-				_, err := fmt.Fprintf(env.Out, "aether %s (%s, %s, %s)\n", info.Version, commit, info.Go, info.Platform)
+				_, err := fmt.Fprintln(env.Out, info.Line("aether"))
 				return err
 			case "json":
 				encoder := json.NewEncoder(env.Out)
@@ -77,5 +38,6 @@ built with. It asks no cluster.`,
 		},
 	}
 	cmd.Flags().StringVarP(&output, "output", "o", "text", "text or json")
+	cli.Values(cmd, "output", "text", "json")
 	return cmd
 }

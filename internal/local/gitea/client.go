@@ -83,6 +83,13 @@ func (c *Client) OpenPull(ctx context.Context, org, name, head, base, title, bod
 	return out.Number, out.URL, err
 }
 
+// Merge merges a pull request. Where its checks have not passed, and while the forge
+// looks for conflicts still, it is an error.
+func (c *Client) Merge(ctx context.Context, org, name string, number int) error {
+	path := fmt.Sprintf("/api/v1/repos/%s/%s/pulls/%d/merge", org, name, number)
+	return c.call(ctx, http.MethodPost, path, map[string]any{"Do": "merge"}, nil)
+}
+
 // branchInterval is how often the forge is asked for a branch.
 const branchInterval = 50 * time.Millisecond
 

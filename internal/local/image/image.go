@@ -22,6 +22,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/partial"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
@@ -30,10 +31,15 @@ import (
 type Image struct {
 	// Name with its tag, such as aetherplatform.cloud/probe:local.
 	Name string
-	// Program on disk. It becomes the entrypoint, in the root folder of the image.
+	// Program on disk. It becomes the entrypoint.
 	Program string
+	// Folder of the image that the program is in, such as /usr/local/bin. Default: its
+	// root.
+	Folder string
 	// Platform that the program was built for.
 	OS, Architecture string
+	// Labels, such as org.opencontainers.image.version.
+	Labels map[string]string
 }
 
 // user that the program runs as unless a Pod says otherwise: nobody in particular.
@@ -51,7 +57,7 @@ func (i Image) build() (v1.Image, error) {
 	if err := startsAlone(program); err != nil {
 		return nil, fmt.Errorf("%s: %w", i.Program, err)
 	}
-	name := filepath.Base(i.Program)
+	name := strings.TrimPrefix(path.Join(i.Folder, filepath.Base(i.Program)), "/")
 	var files bytes.Buffer
 	w := tar.NewWriter(&files)
 	// /tmp is there for programs that write what they do not keep.
@@ -71,7 +77,7 @@ func (i Image) build() (v1.Image, error) {
 		return nil, err
 	}
 	image := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
-	image, err = mutate.Append(image, mutate.Addendum{Layer: layer, History: v1.History{Created: v1.Time{Time: epoch}, CreatedBy: name}})
+	image, err = mutate.Append(image, mutate.Addendum{Layer: layer, History: v1.History{Created: v1.Time{Time: epoch}, CreatedBy: path.Base(name)}})
 	if err != nil {
 		return nil, err
 	}
@@ -81,7 +87,7 @@ func (i Image) build() (v1.Image, error) {
 	}
 	config = config.DeepCopy()
 	config.OS, config.Architecture, config.Created = i.OS, i.Architecture, v1.Time{Time: epoch}
-	config.Config = v1.Config{Entrypoint: []string{"/" + name}, User: user, WorkingDir: "/"}
+	config.Config = v1.Config{Entrypoint: []string{"/" + name}, User: user, WorkingDir: "/", Labels: i.Labels}
 	return mutate.ConfigFile(image, config)
 }
 
@@ -103,7 +109,34 @@ func (i Image) Write(file string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	digest, err := image.Digest()
+	return write(file, i.Name, image, layout.Path.AppendImage)
+}
+
+// WriteIndex writes images of one name and several platforms as one tar of an OCI
+// layout, and returns the digest of their index.
+func WriteIndex(file string, images ...Image) (string, error) {
+	index := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
+	for _, i := range images {
+		image, err := i.build()
+		if err != nil {
+			return "", err
+		}
+		index = mutate.AppendManifests(index, mutate.IndexAddendum{
+			Add:        image,
+			Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: i.OS, Architecture: i.Architecture}},
+		})
+	}
+	// Registries that list an index look for its labels there.
+	labelled, is := mutate.Annotations(index, images[0].Labels).(v1.ImageIndex)
+	if !is {
+		return "", errors.New("an index with annotations is none any more")
+	}
+	return write(file, images[0].Name, labelled, layout.Path.AppendIndex)
+}
+
+// write writes an image or an index, which add puts into a layout.
+func write[T partial.Describable](file, name string, content T, add func(layout.Path, T, ...layout.Option) error) (string, error) {
+	digest, err := content.Digest()
 	if err != nil {
 		return "", err
 	}
@@ -117,9 +150,9 @@ func (i Image) Write(file string) (string, error) {
 		return "", err
 	}
 	// containerd reads the first, other tools the second, which is the tag alone.
-	_, tag, _ := strings.Cut(path.Base(i.Name), ":")
-	err = at.AppendImage(image, layout.WithAnnotations(map[string]string{
-		"io.containerd.image.name":          i.Name,
+	_, tag, _ := strings.Cut(path.Base(name), ":")
+	err = add(at, content, layout.WithAnnotations(map[string]string{
+		"io.containerd.image.name":          name,
 		"org.opencontainers.image.ref.name": tag,
 	}))
 	if err != nil {

@@ -13,6 +13,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-containerregistry/pkg/v1/layout"
+	"github.com/google/go-containerregistry/pkg/v1/validate"
 )
 
 func probe(t *testing.T) Image {
@@ -111,6 +114,34 @@ func TestAnImageHasAProgramThatNobodyInParticularRuns(t *testing.T) {
 	}
 }
 
+// Whoever calls the program by its name alone finds it where it is looked for.
+func TestAProgramIsInTheFolderThatIsAskedFor(t *testing.T) {
+	asked := probe(t)
+	asked.Folder = "/usr/local/bin"
+	image, err := asked.build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, err := image.ConfigFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := config.Config.Entrypoint; len(got) != 1 || got[0] != "/usr/local/bin/probe" {
+		t.Errorf("the image runs %v", got)
+	}
+	layers, err := image.Layers()
+	if err != nil || len(layers) != 1 {
+		t.Fatalf("got %d layers (%v), want 1", len(layers), err)
+	}
+	files, err := layers[0].Uncompressed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if header, err := tar.NewReader(files).Next(); err != nil || header.Name != "usr/local/bin/probe" {
+		t.Errorf("the layer begins with %+v (%v)", header, err)
+	}
+}
+
 // containerd takes the name from here, and without it an import has none.
 func TestAnImageIsImportedUnderItsName(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "probe.tar")
@@ -140,5 +171,93 @@ func TestAnImageIsImportedUnderItsName(t *testing.T) {
 	if len(index.Manifests) != 1 || index.Manifests[0].Annotations["io.containerd.image.name"] != "aetherplatform.cloud/probe:local" ||
 		index.Manifests[0].Annotations["org.opencontainers.image.ref.name"] != "local" {
 		t.Errorf("the index is %+v", index)
+	}
+}
+
+// One name leads to the program of the node's own architecture, and to its labels.
+func TestAnIndexHoldsAnImageAPlatform(t *testing.T) {
+	amd, arm := probe(t), probe(t)
+	arm.Architecture = "arm64"
+	amd.Labels = map[string]string{"org.opencontainers.image.version": "v0.1.0"}
+	arm.Labels = amd.Labels
+
+	var digests []string
+	dir := t.TempDir()
+	for _, name := range []string{"first.tar", "second.tar"} {
+		digest, err := WriteIndex(filepath.Join(dir, name), amd, arm)
+		if err != nil {
+			t.Fatal(err)
+		}
+		digests = append(digests, digest)
+	}
+	if digests[0] != digests[1] {
+		t.Errorf("the digests are %v", digests)
+	}
+	unpacked := unpack(t, filepath.Join(dir, "first.tar"))
+	all, err := layout.ImageIndexFromPath(unpacked)
+	if err != nil {
+		t.Fatal(err)
+	}
+	top, err := all.IndexManifest()
+	if err != nil || len(top.Manifests) != 1 || top.Manifests[0].Digest.String() != digests[0] ||
+		top.Manifests[0].Annotations["io.containerd.image.name"] != amd.Name {
+		t.Fatalf("the layout is %+v (%v)", top, err)
+	}
+	index, err := all.ImageIndex(top.Manifests[0].Digest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	manifest, err := index.IndexManifest()
+	if err != nil || manifest.Annotations["org.opencontainers.image.version"] != "v0.1.0" {
+		t.Fatalf("the index is %+v (%v)", manifest, err)
+	}
+	var platforms []string
+	for _, m := range manifest.Manifests {
+		image, err := index.Image(m.Digest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		config, err := image.ConfigFile()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if config.Architecture != m.Platform.Architecture || config.Config.Labels["org.opencontainers.image.version"] != "v0.1.0" {
+			t.Errorf("the image of %s is %+v", m.Platform, config)
+		}
+		if err := validate.Image(image); err != nil {
+			t.Errorf("the image of %s: %v", m.Platform, err)
+		}
+		platforms = append(platforms, m.Platform.String())
+	}
+	if got := strings.Join(platforms, " "); got != "linux/amd64 linux/arm64" {
+		t.Errorf("the platforms are %s", got)
+	}
+}
+
+// unpack returns a folder with the files of a tar.
+func unpack(t *testing.T, file string) string {
+	t.Helper()
+	in, err := os.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = in.Close() }()
+	dir := t.TempDir()
+	for r := tar.NewReader(in); ; {
+		header, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return dir
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		data, err := io.ReadAll(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		to := filepath.Join(dir, filepath.FromSlash(header.Name))
+		if err := errors.Join(os.MkdirAll(filepath.Dir(to), 0o700), os.WriteFile(to, data, 0o600)); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

@@ -38,6 +38,8 @@ const (
 	Gateway = "198.18.0.1"
 	// APIPort is where the Kubernetes API answers at Gateway.
 	APIPort = "6443"
+	// ForgePort is where the Git forge answers at Gateway.
+	ForgePort = "3000"
 	// subnet is the prefix length.
 	subnet = 16
 )

@@ -15,12 +15,19 @@ import (
 )
 
 // A Switch is what machines are plugged into, in a network namespace of its own.
-// It has no interface in the host's network. Two streams of TCP pass between the
-// two, both through this program: machines reach the API server at Gateway, and
-// the API server reaches machines through a Unix socket.
+// It has no interface in the host's network. Streams of TCP pass between the two
+// through this program alone: machines reach the API server and, where there is one
+// for them, the forge at Gateway; the API server reaches machines through a Unix
+// socket, and the forge what its webhooks are for through Hooks.
 type Switch struct {
 	// API is the address of kube-apiserver on the host.
 	API string
+	// Forge is the address of the Git forge on the host, for Pods that fetch from it;
+	// empty where none do.
+	Forge string
+	// Hooks is an address on the host that leads to Receiver, an address on a machine;
+	// empty where nothing of the host's calls a Pod.
+	Hooks, Receiver string
 	// Network is a link that is made to the network namespace.
 	Network string
 	// Proxy is the Unix socket on which CONNECT leads to the machines.
@@ -49,6 +56,18 @@ func (s Switch) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	var forge net.Listener
+	if s.Forge != "" {
+		if forge, err = n.listen(ctx, net.JoinHostPort(Gateway, ForgePort)); err != nil {
+			return err
+		}
+	}
+	var hooks net.Listener
+	if s.Hooks != "" {
+		if hooks, err = (&net.ListenConfig{}).Listen(ctx, "tcp", s.Hooks); err != nil {
+			return err
+		}
+	}
 	world, err := s.world(ctx, n)
 	if err != nil {
 		return err
@@ -62,8 +81,17 @@ func (s Switch) Run(ctx context.Context) error {
 		return err
 	}
 
-	ended := make(chan error, 3)
-	go func() { ended <- forward(ctx, api, s.API) }()
+	ended := make(chan error, 4)
+	host := func(ctx context.Context, address string) (net.Conn, error) {
+		return (&net.Dialer{Timeout: dialTimeout}).DialContext(ctx, "tcp", address)
+	}
+	go func() { ended <- forward(ctx, api, s.API, host) }()
+	if forge != nil {
+		go func() { ended <- forward(ctx, forge, s.Forge, host) }()
+	}
+	if hooks != nil {
+		go func() { ended <- forward(ctx, hooks, s.Receiver, n.dial) }()
+	}
 	server := &http.Server{Handler: connect(n), ReadHeaderTimeout: dialTimeout}
 	go func() { ended <- server.Serve(proxy) }()
 	outside := &http.Server{Handler: http.HandlerFunc(answer), ReadHeaderTimeout: dialTimeout}
@@ -105,16 +133,15 @@ func answer(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// forward joins each connection with one of its own to the address, made in the
-// host's network.
-func forward(ctx context.Context, l net.Listener, address string) error {
+// forward joins each connection with one of its own to the address.
+func forward(ctx context.Context, l net.Listener, address string, dial func(context.Context, string) (net.Conn, error)) error {
 	for {
 		from, err := l.Accept()
 		if err != nil {
 			return err
 		}
 		go func() {
-			to, err := (&net.Dialer{Timeout: dialTimeout}).DialContext(ctx, "tcp", address)
+			to, err := dial(ctx, address)
 			if err != nil {
 				_ = from.Close() // the server does not run: what its client would see as well
 				return

@@ -10,7 +10,9 @@
 //	go run ./test/tools/build [GROUP|TOOL...]
 //	go run ./test/tools/build -needs   # packages of Debian that the group node needs and that are not there
 //
-// The groups are platform (the default), node, generate, bench and lint.
+// The groups are platform (the default), what a plain `make up` runs; kyverno, openbao
+// and chart, what it runs when it is asked to; clusters, what hosted control planes need;
+// test, what only tests run; node, kind, generate, bench and lint.
 package main
 
 import (
@@ -45,6 +47,8 @@ type tool struct {
 	takes string
 	// cgo says that a C compiler has a part in it.
 	cgo bool
+	// static needs no library of the system, and runs in an image that has none.
+	static bool
 	// tags that it is built with.
 	tags string
 	// copies that a folder is made of.
@@ -85,33 +89,49 @@ var tools = []tool{
 		{"gitea", gitea, "options/locale/locale_en-US.json", "options/locale"},
 		{"gitea", gitea, "options/readme", "options/readme"},
 	}},
-	{name: "etcd", group: "platform", folder: "etcd", module: "go.etcd.io/etcd/server/v3",
+	{name: "etcd", group: "platform", folder: "etcd", module: "go.etcd.io/etcd/server/v3", static: true,
 		takes: "about 40 s on two cores", make: goBuild("go.etcd.io/etcd/server/v3", nil)},
-	{name: "kube-apiserver", group: "platform", folder: "kubernetes", module: "k8s.io/kubernetes",
+	// With which the store is saved and restored: see docs/operations/disaster-recovery.md.
+	{name: "etcdctl", group: "test", folder: "etcd", module: "go.etcd.io/etcd/etcdctl/v3", make: goBuild("go.etcd.io/etcd/etcdctl/v3", nil)},
+	{name: "etcdutl", group: "test", folder: "etcd", module: "go.etcd.io/etcd/etcdutl/v3", make: goBuild("go.etcd.io/etcd/etcdutl/v3", nil)},
+	{name: "kube-apiserver", group: "platform", folder: "kubernetes", module: "k8s.io/kubernetes", static: true,
 		takes: "about 3 min on two cores", make: goBuild("k8s.io/kubernetes/cmd/kube-apiserver", kubernetesVersion)},
-	{name: "kube-controller-manager", group: "platform", folder: "kubernetes", module: "k8s.io/kubernetes",
+	{name: "kube-controller-manager", group: "platform", folder: "kubernetes", module: "k8s.io/kubernetes", static: true,
 		takes: "about 1 min on two cores", make: goBuild("k8s.io/kubernetes/cmd/kube-controller-manager", kubernetesVersion)},
+	{name: "kubectl", group: "test", folder: "kubectl", module: "k8s.io/kubectl", make: goBuild(".", nil)},
 	{name: "gitea", group: "platform", folder: "gitea", module: gitea, cgo: true, tags: "sqlite sqlite_unlock_notify",
-		takes: "about 90 s on two cores", make: goBuild(gitea, giteaVersion)},
-	{name: "source-controller", group: "platform", folder: "source-controller", module: sourceController,
-		takes: "about 2 min on two cores", make: goBuild(sourceController, nil)},
-	{name: "kustomize-controller", group: "platform", folder: "kustomize-controller", module: kustomizeController,
-		takes: "about 1 min on two cores", make: goBuild(kustomizeController, nil)},
-	{name: "kyverno", group: "platform", folder: "kyverno", module: kyverno,
+		takes: "about 3 min on two cores", make: goBuild(gitea, giteaVersion)},
+	{name: "source-controller", group: "platform", folder: "source-controller", module: sourceController, static: true,
+		takes: "about 3 min on two cores", make: goBuild(sourceController, nil)},
+	{name: "kustomize-controller", group: "platform", folder: "kustomize-controller", module: kustomizeController, static: true,
+		takes: "about 2 min on two cores", make: goBuild(kustomizeController, nil)},
+	{name: "kyverno", group: "kyverno", folder: "kyverno", module: kyverno,
 		takes: "about 2 min on two cores", make: goBuild(kyverno+"/cmd/kyverno", kyvernoVersion)},
-	{name: "kubectl-kyverno", group: "platform", folder: "kyverno", module: kyverno,
+	{name: "kubectl-kyverno", group: "test", folder: "kyverno", module: kyverno,
 		takes: "about 1 min on two cores", make: goBuild(kyverno+"/cmd/cli/kubectl-kyverno", kyvernoVersion)},
 	// Everything that Kyverno publishes to be installed: CRDs, roles, its configuration.
-	{name: "kyverno-install", group: "platform", folder: "kyverno", module: kyverno, make: copyFiles, copies: []copied{
+	{name: "kyverno-install", group: "kyverno", folder: "kyverno", module: kyverno, make: copyFiles, copies: []copied{
 		{"kyverno", kyverno, "config/install-latest-testing.yaml", "."},
 	}},
 	// A main of our own around a core that is published as a module: see there.
-	{name: "openbao", group: "platform", folder: "openbao", module: "github.com/hashicorp/vault",
+	{name: "openbao", group: "openbao", folder: "openbao", module: "github.com/hashicorp/vault",
 		takes: "about 1 min on two cores", make: goBuild(".", nil)},
+	// What issues the certificates of hosted control planes: see there.
+	{name: "cert-manager", group: "clusters", folder: "cert-manager", module: certManager,
+		takes: "about 100 s on two cores", make: goBuild(".", nil)},
+	{name: "cert-manager-crds", group: "clusters", folder: "cert-manager", module: certManager, make: copyFiles, copies: []copied{
+		{"cert-manager", certManager, "deploy/crds/*.yaml", "."},
+	}},
 	{name: "controller-gen", group: "generate", folder: "controller-gen", module: "sigs.k8s.io/controller-tools",
 		make: goBuild("sigs.k8s.io/controller-tools/cmd/controller-gen", nil)},
 	{name: "crd-ref-docs", group: "generate", folder: "crd-ref-docs", module: "github.com/elastic/crd-ref-docs",
 		make: goBuild("github.com/elastic/crd-ref-docs", nil)},
+	{name: "helm", group: "chart", folder: "helm", module: helm,
+		takes: "about 90 s on two cores", make: goBuild(helm+"/cmd/helm", helmVersion)},
+	// Of the service discoveries it checks no configuration here, and they are most of it.
+	{name: "promtool", group: "test", folder: "promtool", module: prometheus, tags: "remove_all_sd",
+		takes: "about 1 min on two cores", make: goBuild(prometheus+"/cmd/promtool", nil)},
+	{name: "kind", group: "kind", folder: "kind", module: kind, make: goBuild(kind, nil)},
 	// What `aether diff` is measured beside: of the version whose packages the renderer has.
 	{name: "kustomize", group: "bench", folder: "kustomize", module: kustomize, make: goBuild(kustomize, kustomizeVersion)},
 	{name: "golangci-lint", group: "lint", folder: "golangci-lint", module: "github.com/golangci/golangci-lint/v2",
@@ -126,7 +146,11 @@ const (
 	cilium              = "github.com/cilium/cilium"
 	kustomize           = "sigs.k8s.io/kustomize/kustomize/v5"
 	kyverno             = "github.com/kyverno/kyverno"
+	helm                = "helm.sh/helm/v3"
+	kind                = "sigs.k8s.io/kind"
 	gatewayAPI          = "sigs.k8s.io/gateway-api"
+	prometheus          = "github.com/prometheus/prometheus"
+	certManager         = "github.com/cert-manager/cert-manager"
 )
 
 // own is the folder of the project's own go.mod, as seen from test/tools.
@@ -193,7 +217,7 @@ func selected(names []string) ([]tool, error) {
 			}
 		}
 		if len(found) == before {
-			return nil, fmt.Errorf("no tool or group is called %q; the groups are platform, node, generate, bench and lint", name)
+			return nil, fmt.Errorf("no tool or group is called %q; the groups are platform, kyverno, openbao, clusters, chart, test, node, kind, generate, bench and lint", name)
 		}
 	}
 	return found, nil
@@ -259,6 +283,9 @@ func (t tool) state() (version, stamp string, err error) {
 	fmt.Fprintln(h, t.name, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 	if t.tags != "" {
 		fmt.Fprintln(h, t.tags)
+	}
+	if t.static {
+		fmt.Fprintln(h, "static")
 	}
 	folders := []string{t.folder}
 	for _, c := range t.copies {
@@ -406,6 +433,11 @@ func kustomizeVersion(version string) string {
 	return "-X sigs.k8s.io/kustomize/api/provenance.version=" + version
 }
 
+// helmVersion links in what Helm says that it is.
+func helmVersion(version string) string {
+	return "-X helm.sh/helm/v3/internal/version.version=" + version
+}
+
 // kyvernoVersion links in what Kyverno says that it is.
 func kyvernoVersion(version string) string {
 	return "-X github.com/kyverno/kyverno/pkg/version.BuildVersion=" + version
@@ -493,8 +525,11 @@ func goToolWith(ctx context.Context, t tool, env []string, args ...string) ([]by
 	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir = filepath.Join("test", "tools", t.folder)
 	cmd.Env = append(append(os.Environ(), "GOWORK=off"), env...)
-	if t.cgo {
+	switch {
+	case t.cgo:
 		cmd.Env = append(cmd.Env, "CGO_ENABLED=1")
+	case t.static:
+		cmd.Env = append(cmd.Env, "CGO_ENABLED=0")
 	}
 	var out, problems bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &problems

@@ -1,0 +1,10 @@
+package main
+
+import (
+	"testing"
+
+	"github.com/aetherplatform/aether/internal/rootstest"
+)
+
+// The review server runs in an image that has no certificates.
+func TestTheProgramTrustsPublicRootsWhereTheSystemHasNone(t *testing.T) { rootstest.Trusts(t) }
