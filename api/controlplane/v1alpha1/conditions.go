@@ -1,0 +1,39 @@
+package v1alpha1
+
+// Conditions of an AetherControlPlane.
+const (
+	// ConditionAvailable is whether clients can use the API server: what Cluster API
+	// shows as the control plane's state.
+	ConditionAvailable = "Available"
+	// ConditionCertificatesReady is whether cert-manager has issued all certificates.
+	ConditionCertificatesReady = "CertificatesReady"
+	// ConditionEtcdReady is whether all members of etcd are ready.
+	ConditionEtcdReady = "EtcdReady"
+	// ConditionAPIServerReady is whether all API servers are, and one has answered.
+	ConditionAPIServerReady = "APIServerReady"
+	// ConditionControllersReady is whether controller manager and scheduler are ready.
+	ConditionControllersReady = "ControllersReady"
+	// ConditionPaused is whether the control plane is left as it is, for Cluster API.
+	ConditionPaused = "Paused"
+)
+
+// Reasons of the conditions of an AetherControlPlane.
+const (
+	// ReasonAvailable: it is there, as it is asked for.
+	ReasonAvailable = "Available"
+	// ReasonWaiting: it is on its way; the message says what for.
+	ReasonWaiting = "Waiting"
+	// ReasonFailed: the API server refused something; it is tried again.
+	ReasonFailed = "Failed"
+	// ReasonInvalidSpec: the message says what to write.
+	ReasonInvalidSpec = "InvalidSpec"
+	// ReasonCertManagerMissing: the cluster has no cert-manager.
+	ReasonCertManagerMissing = "CertManagerMissing"
+	// ReasonConflict: an object of somebody else has a name that is needed.
+	ReasonConflict = "Conflict"
+	// ReasonUnreachable: the API servers do not answer.
+	ReasonUnreachable = "Unreachable"
+	// ReasonPaused and ReasonNotPaused are those of ConditionPaused, as Cluster API's.
+	ReasonPaused    = "Paused"
+	ReasonNotPaused = "NotPaused"
+)

@@ -1,0 +1,46 @@
+package cluster
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+
+	cpv1 "github.com/aetherplatform/aether/api/controlplane/v1alpha1"
+)
+
+var (
+	available = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "aether_control_plane_available",
+		Help: "Whether the API server of a hosted control plane can be used: 1 or 0.",
+	}, []string{"namespace", "name"})
+	expiry = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "aether_control_plane_certificate_expiry_seconds",
+		Help: "When a certificate of a hosted control plane ends, in seconds since 1970.",
+	}, []string{"namespace", "name", "certificate"})
+	objectsApplied = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "aether_control_plane_objects_applied_total",
+		Help: "Objects of hosted control planes that were written.",
+	})
+)
+
+func init() { metrics.Registry.MustRegister(available, expiry, objectsApplied) }
+
+func measure(cp *cpv1.AetherControlPlane) {
+	is := 0.0
+	if meta.IsStatusConditionTrue(cp.Status.Conditions, cpv1.ConditionAvailable) {
+		is = 1
+	}
+	available.WithLabelValues(cp.Namespace, cp.Name).Set(is)
+	for _, c := range cp.Status.Certificates {
+		if c.NotAfter != nil {
+			expiry.WithLabelValues(cp.Namespace, cp.Name, c.Name).Set(float64(c.NotAfter.Unix()))
+		}
+	}
+}
+
+func unmeasure(name types.NamespacedName) {
+	labels := prometheus.Labels{"namespace": name.Namespace, "name": name.Name}
+	available.DeletePartialMatch(labels)
+	expiry.DeletePartialMatch(labels)
+}
