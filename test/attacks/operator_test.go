@@ -2,11 +2,14 @@ package attacks
 
 import (
 	"context"
+	"fmt"
 	"testing"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -130,6 +133,15 @@ func (w *world) adopt(t *testing.T, ns *corev1.Namespace, tenant string) {
 	permit := encode(map[string]any{"metadata": map[string]any{"labels": map[string]any{v1alpha1.LabelAdoptableBy: tenant}}})
 	w.must(t, w.as(t, platformUser).Patch(t.Context(), ns.DeepCopy(), client.RawPatch(types.MergePatchType, permit)))
 	w.allows(t, apply(t.Context(), w.operator(t), w.born(t, tenant, ns.Name)))
+	// Whether a policy applies in a Namespace the API server asks a cache, which hears of
+	// a changed label some milliseconds later.
+	allowAll := &networkingv1.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: "probe", Namespace: ns.Name}}
+	testenv.Eventually(t, func(ctx context.Context) error {
+		if err := w.as(t, clusterAdmin).Create(ctx, allowAll.DeepCopy(), client.DryRunAll); !apierrors.IsForbidden(err) && !apierrors.IsInvalid(err) {
+			return fmt.Errorf("the Namespace is not guarded yet: %v", err)
+		}
+		return nil
+	})
 }
 
 // UID reuse: what belonged to a tenant of the same name is not inherited.

@@ -768,7 +768,7 @@ func TestNothingThatIsPrintedShowsASecret(t *testing.T) {
 	// OpenBao repeats what it refuses in what it answers.
 	_, err = session.client.Create(t.Context(), login.token, "secret", "globex/"+"x", secret("x"))
 	w.silent(err)
-	_, err = session.client.Login(t.Context(), "aether-ns-acme-web", "eyJ"+canary)
+	_, err = session.client.Login(t.Context(), "aether-ns-acme-web", jwt+canary)
 	w.silent(err)
 	_, err = session.client.LoginAppRole(t.Context(), "approle", canary, canary)
 	w.silent(err)

@@ -37,7 +37,8 @@ import (
 
 // A tool is a file, or for crds a folder, in bin/.
 type tool struct {
-	name  string
+	name string
+	// group that it is built with, or several with spaces between them.
 	group string
 	// folder is the tool's module, below test/tools.
 	folder string
@@ -98,6 +99,8 @@ var tools = []tool{
 		takes: "about 3 min on two cores", make: goBuild("k8s.io/kubernetes/cmd/kube-apiserver", kubernetesVersion)},
 	{name: "kube-controller-manager", group: "platform", folder: "kubernetes", module: "k8s.io/kubernetes", static: true,
 		takes: "about 1 min on two cores", make: goBuild("k8s.io/kubernetes/cmd/kube-controller-manager", kubernetesVersion)},
+	{name: "kube-scheduler", group: "clusters node", folder: "kubernetes", module: "k8s.io/kubernetes", static: true,
+		takes: "about 30 s on two cores", make: goBuild("k8s.io/kubernetes/cmd/kube-scheduler", kubernetesVersion)},
 	{name: "kubectl", group: "test", folder: "kubectl", module: "k8s.io/kubectl", make: goBuild(".", nil)},
 	{name: "gitea", group: "platform", folder: "gitea", module: gitea, cgo: true, tags: "sqlite sqlite_unlock_notify",
 		takes: "about 3 min on two cores", make: goBuild(gitea, giteaVersion)},
@@ -212,7 +215,7 @@ func selected(names []string) ([]tool, error) {
 	for _, name := range names {
 		before := len(found)
 		for _, t := range tools {
-			if t.name == name || t.group == name {
+			if t.name == name || slices.Contains(strings.Fields(t.group), name) {
 				found = append(found, t)
 			}
 		}

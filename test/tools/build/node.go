@@ -20,8 +20,6 @@ import (
 var nodeTools = []tool{
 	{name: "kubelet", folder: "kubernetes", module: "k8s.io/kubernetes",
 		takes: "about 2 min on two cores", make: goBuild("k8s.io/kubernetes/cmd/kubelet", kubernetesVersion)},
-	{name: "kube-scheduler", folder: "kubernetes", module: "k8s.io/kubernetes", static: true,
-		takes: "about 30 s on two cores", make: goBuild("k8s.io/kubernetes/cmd/kube-scheduler", kubernetesVersion)},
 	// Without seccomp no Pod that asks for the runtime's profile starts. It needs C.
 	{name: "runc", folder: "runc", module: "github.com/opencontainers/runc",
 		takes: "about 30 s on two cores", make: goBuildWith("github.com/opencontainers/runc", "seccomp", true)},
