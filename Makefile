@@ -15,6 +15,8 @@ KYVERNO ?= 0
 OPENBAO ?= 0
 # 1 installs Aether by its Helm chart, and Flux, as Pods on the nodes.
 CHART ?= 0
+# 1 runs what makes the fleet's clusters, whose control planes are Pods on the nodes.
+CLUSTERS ?= 0
 # The version that `make release` makes, such as v0.1.0, and what it is built for.
 VERSION ?=
 PLATFORMS ?= linux/amd64,linux/arm64,darwin/amd64,darwin/arm64
@@ -40,6 +42,9 @@ node: ## Build what a real node runs, once, into bin/ (Linux).
 	@$(GO) run ./test/tools/build node
 	@$(GO) build -o bin/ ./test/machine
 	@$(GO) run ./test/images pause probe coredns aether namespace-operator source-controller kustomize-controller
+
+hosted: ## Make the images of what hosted control planes run (Linux).
+	@$(GO) run ./test/images etcd kube-apiserver kube-controller-manager kube-scheduler cluster-controller
 
 images: ## Make container images of all our programs, as OCI tars in bin/images/, with bills of materials.
 	@$(GO) run ./test/tools/build coredns
@@ -98,13 +103,14 @@ bench: tools build ## Measure, and print what docs/benchmarks.md quotes.
 bench-node: tools build node ## Measure how namespaces are born on two real nodes (root, Linux).
 	$(GO) test -tags node -run '^$$' -bench . -benchtime 1x -timeout 20m ./test/node
 
-up: ## Start the platform and push the example fleet; NODES=1: on a real node, KYVERNO=1: with Kyverno, OPENBAO=1: with secrets, CHART=1: by the Helm chart.
-	@$(GO) run ./test/tools/build platform $(if $(filter 1,$(KYVERNO)),kyverno) $(if $(filter 1,$(OPENBAO)),openbao) $(if $(filter 1,$(CHART)),chart)
+up: ## Start the platform and push the example fleet; NODES=1: on a real node, KYVERNO=1: with Kyverno, OPENBAO=1: with secrets, CHART=1: by the Helm chart, CLUSTERS=1: with clusters.
+	@$(GO) run ./test/tools/build platform $(if $(filter 1,$(KYVERNO)),kyverno) $(if $(filter 1,$(OPENBAO)),openbao) $(if $(filter 1,$(CHART)),chart) $(if $(filter 1,$(CLUSTERS)),clusters)
 	@[ -x bin/aether ] || echo "Aether itself (about 4 min on two cores when nothing is cached) …"
 	@$(MAKE) build
 	@[ $(NODES) = 0 ] || $(MAKE) node
+	@[ $(CLUSTERS) = 0 ] || $(MAKE) hosted
 	@bin/aether local up --port-base $(PORT_BASE) --nodes $(NODES) --kyverno=$(if $(filter 1,$(KYVERNO)),true,false) \
-		--openbao=$(if $(filter 1,$(OPENBAO)),true,false) --chart=$(if $(filter 1,$(CHART)),true,false)
+		--openbao=$(if $(filter 1,$(OPENBAO)),true,false) --chart=$(if $(filter 1,$(CHART)),true,false) --clusters=$(if $(filter 1,$(CLUSTERS)),true,false)
 
 down: ## Stop the platform and remove every trace of it.
 	@[ -x bin/aether ] || $(GO) build -o bin/ ./cmd/aether

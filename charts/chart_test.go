@@ -24,6 +24,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
+	"github.com/aetherplatform/aether/internal/config/clustercontroller"
 	"github.com/aetherplatform/aether/internal/config/operator"
 	"github.com/aetherplatform/aether/internal/config/reviewserver"
 	"github.com/aetherplatform/aether/internal/testenv"
@@ -42,6 +43,7 @@ var everything = []string{
 	"--set", "review.ingress.enabled=true,review.ingress.host=review.example.com,review.ingress.tlsSecretName=review-tls",
 	"--set", "monitoring.serviceMonitor=true,monitoring.prometheusRule=true,monitoring.dashboard=true",
 	"--set", "namespaceOperator.config.concurrency=64",
+	"--set", "clusterController.enabled=true,clusterController.config.images.repository=registry.example.com/kubernetes",
 }
 
 func TestTheChartPassesHelmsLint(t *testing.T) {
@@ -161,8 +163,8 @@ func TestPodsPassTheProfileRestricted(t *testing.T) {
 			t.Errorf("Pods of Deployment %s: %v", o.GetName(), err)
 		}
 	}
-	if pods != 2 {
-		t.Errorf("%d Deployments were tried, want 2", pods)
+	if pods != 3 {
+		t.Errorf("%d Deployments were tried, want 3", pods)
 	}
 }
 
@@ -333,6 +335,18 @@ func TestTheOperatorTakesTheConfigurationOfTheChart(t *testing.T) {
 				t.Errorf("the configuration is %+v", c)
 			}
 		})
+	}
+}
+
+func TestTheClusterControllerTakesTheConfigurationOfTheChart(t *testing.T) {
+	got, places, err := clustercontroller.Load(configuration(t, "cluster-controller", everything...), "config.yaml")
+	if err := errors.Join(err, places.Explain(got.Validate())); err != nil {
+		t.Fatal(err)
+	}
+	want := clustercontroller.Default()
+	want.LeaderElection.Enabled, want.Images.Repository = true, "registry.example.com/kubernetes"
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("the configuration (-want +got):\n%s", diff)
 	}
 }
 

@@ -24,6 +24,7 @@ func main() {
 // copies are files, and the folder of the chart that they go to.
 var copies = []struct{ from, to string }{
 	{"config/crd/*.yaml", "files/crds"},
+	{"config/rbac/cluster-controller.yaml", "files/rbac"},
 	{"config/rbac/namespace-operator.yaml", "files/rbac"},
 	{"config/rbac/people.yaml", "files/rbac"},
 	{"policies/admission/*/policy.yaml", "files/policies/admission"},

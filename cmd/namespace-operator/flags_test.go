@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"flag"
 	"io"
 	"os"
 	"path/filepath"
@@ -11,8 +10,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/aetherplatform/aether/internal/config/configtest"
+	"github.com/aetherplatform/aether/internal/config"
 	"github.com/aetherplatform/aether/internal/config/operator"
+	"github.com/aetherplatform/aether/internal/program/programtest"
 	"github.com/aetherplatform/aether/internal/version"
 )
 
@@ -43,13 +43,13 @@ func TestFlagsComeBeforeTheFileAndTheFileBeforeTheDefaults(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var stderr bytes.Buffer
-			got, err := parse(append(c.args, "--config", file), &stderr)
+			got, err := namespaceOperator().Parse(append(c.args, "--config", file), &stderr)
 			if err != nil {
 				t.Fatal(err, stderr.String())
 			}
 			want := operator.Default()
 			want.Cluster, want.Concurrency, want.LeaderElection.Enabled, want.Log.Level = "acme-prod", 8, true, "debug"
-			want.Metrics = operator.Metrics{BindAddress: ":1", Pprof: true}
+			want.Metrics = config.Metrics{BindAddress: ":1", Pprof: true}
 			c.set(&want)
 			if diff := cmp.Diff(want, got.Config); diff != "" {
 				t.Errorf("configuration (-want +got):\n%s", diff)
@@ -58,31 +58,9 @@ func TestFlagsComeBeforeTheFileAndTheFileBeforeTheDefaults(t *testing.T) {
 	}
 }
 
-// Every flag that is the field of a file sets that field, and no other flag does.
-func TestAFlagSetsItsField(t *testing.T) {
-	values := map[string]string{
-		"cluster": "acme-prod", "namespace": "aether", "concurrency": "7", "memory-target": "1Gi", "leader-elect": "true",
-		"metrics-bind-address": ":1", "pprof": "true", "health-probe-bind-address": ":2", "log-level": "debug", "log-format": "text",
-		"openbao-address": "https://bao", "openbao-ca-file": "/ca.crt",
-	}
-	before := configtest.Fields(t, operator.Default())
-	new(options).flags(io.Discard).VisitAll(func(f *flag.Flag) {
-		field, is := fields[f.Name]
-		if !is {
-			if f.Name != "config" && f.Name != "print-config" && f.Name != "version" && f.Name != "kubeconfig" {
-				t.Errorf("--%s sets no field of the file", f.Name)
-			}
-			return
-		}
-		o, err := parse([]string{"--" + f.Name + "=" + values[f.Name]}, io.Discard)
-		if err != nil {
-			t.Fatalf("--%s: %v", f.Name, err)
-		}
-		for path, value := range configtest.Fields(t, o.Config) {
-			if changed := value != before[path]; changed != (path == field) {
-				t.Errorf("--%s=%s makes %s %s, which was %s", f.Name, values[f.Name], path, value, before[path])
-			}
-		}
+func TestEachFlagSetsItsField(t *testing.T) {
+	programtest.EachFlagSetsItsField(t, namespaceOperator(), map[string]string{
+		"cluster": "acme-prod", "concurrency": "7", "memory-target": "1Gi", "openbao-address": "https://bao", "openbao-ca-file": "/ca.crt",
 	})
 }
 
@@ -136,27 +114,23 @@ func TestACAFileThatIsNotThereIsToldWithItsPlace(t *testing.T) {
 		file + ":4: openBao.caFile: open /nowhere/ca.crt: no such file or directory": {"--config", file},
 		"--openbao-ca-file: open /nowhere/else: no such file or directory":           {"--config", file, "--openbao-ca-file=/nowhere/else"},
 	} {
-		o, err := parse(args, io.Discard)
+		o, err := namespaceOperator().Parse(args, io.Discard)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := o.secrets(); err == nil || err.Error() != want {
+		if _, err := secrets(o); err == nil || err.Error() != want {
 			t.Errorf("it says %v, want %q", err, want)
 		}
 	}
 }
 
-// The page shows the defaults as they are printed, and has a row for each field with its
-// default and its flag.
-func TestTheReferenceHasEveryField(t *testing.T) {
-	configtest.Reference(t, filepath.Join("..", "..", "docs", "reference", "namespace-operator-config.md"), operator.Default(), fields)
-}
+func TestTheReferenceHasEveryField(t *testing.T) { programtest.Reference(t, namespaceOperator()) }
 
 // runs is what the program prints, on stdout if it is to end with 0, and else on stderr.
 func runs(t *testing.T, code int, args ...string) string {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
-	if got := command(args, &stdout, &stderr); got != code {
+	if got := namespaceOperator().Command(args, &stdout, &stderr); got != code {
 		t.Fatalf("it ends with %d, want %d; it says:\n%s", got, code, &stderr)
 	}
 	says, silent := &stdout, &stderr
@@ -172,7 +146,7 @@ func runs(t *testing.T, code int, args ...string) string {
 // Whatever else is asked for: nothing is started.
 func TestVersionIsPrintedAsAetherPrintsIt(t *testing.T) {
 	var stdout, stderr bytes.Buffer
-	if code := command([]string{"--version"}, &stdout, &stderr); code != 0 || stderr.Len() > 0 {
+	if code := namespaceOperator().Command([]string{"--version"}, &stdout, &stderr); code != 0 || stderr.Len() > 0 {
 		t.Errorf("exit code %d, %s", code, stderr.String())
 	}
 	if got, want := stdout.String(), version.Get().Line("namespace-operator")+"\n"; got != want {

@@ -12,16 +12,16 @@ import (
 
 // secrets are the options of controllers/secret. The CA is read at the start: a file that
 // is not there is an error then, and not of every Secret later.
-func (o options) secrets() (secret.Options, error) {
-	c := o.OpenBao
+func secrets(o options) (secret.Options, error) {
+	c := o.Config.OpenBao
 	opts := secret.Options{
-		Cluster: o.Cluster, Concurrency: c.Concurrency, Audience: c.Audience, CheckInterval: c.CheckInterval.Duration, Rate: c.RequestsPerSecond,
+		Cluster: o.Config.Cluster, Concurrency: c.Concurrency, Audience: c.Audience, CheckInterval: c.CheckInterval.Duration, Rate: c.RequestsPerSecond,
 		Connection: openbao.Connection{Address: c.Address, Namespace: c.Namespace, AuthMount: c.AuthMount},
 	}
 	if c.CAFile != "" {
 		ca, err := os.ReadFile(c.CAFile)
 		if err != nil {
-			return opts, fmt.Errorf("%s: %w", o.places.Of("openBao.caFile"), err)
+			return opts, fmt.Errorf("%s: %w", o.Places.Of("openBao.caFile"), err)
 		}
 		opts.Connection.CA = string(ca)
 	}

@@ -75,7 +75,7 @@ func (r *Reconciler) kubeconfig(ctx context.Context, s *scope) error {
 		return &waiting{reason: cpv1.ReasonConflict, stuck: true, after: soon, message: fmt.Sprintf(
 			"Secret %s is there and is not of this control plane; delete or rename it", secret.Name)}
 	case client.IgnoreNotFound(err) != nil:
-		return fmt.Errorf("cannot read Secret %s-kubeconfig: %w", cluster, err)
+		return unreadable(err, cluster+"-kubeconfig")
 	}
 	admin, err := r.credential(ctx, s, controlplane.Admin)
 	if err != nil {

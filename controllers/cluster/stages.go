@@ -31,7 +31,7 @@ func (r *Reconciler) certificates(ctx context.Context, s *scope) error {
 	if err := r.fixEndpoint(ctx, s); err != nil {
 		return err
 	}
-	var objects []client.Object
+	objects := []client.Object{s.plan.SecretsAccess()}
 	for _, o := range s.plan.NetworkPolicies() {
 		objects = append(objects, o)
 	}
@@ -138,9 +138,18 @@ func (r *Reconciler) secret(ctx context.Context, s *scope, certificate string) (
 		return nil, &waiting{reason: cpv1.ReasonWaiting, message: fmt.Sprintf("Waiting for cert-manager to issue %s", certificate)}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("cannot read Secret %s: %w", name, err)
+		return nil, unreadable(err, name)
 	}
 	return secret, nil
+}
+
+// unreadable is a waiting while the API server has not heard yet of the RoleBinding that
+// lets Secrets be read, which takes it a moment.
+func unreadable(err error, name string) error {
+	if apierrors.IsForbidden(err) {
+		return &waiting{reason: cpv1.ReasonWaiting, after: time.Second, message: fmt.Sprintf("Waiting for the right to read Secret %s: %v", name, err)}
+	}
+	return fmt.Errorf("cannot read Secret %s: %w", name, err)
 }
 
 // etcd starts the members, and waits for all of them.

@@ -297,7 +297,9 @@ func TestAWorkloadCluster(t *testing.T) {
 		for _, do := range change {
 			do(wc)
 		}
-		w.create(wc)
+		if err := w.git.Create(t.Context(), wc); err != nil {
+			t.Fatal(err)
+		}
 		return wc
 	}
 
@@ -359,7 +361,7 @@ func TestAWorkloadCluster(t *testing.T) {
 		w.told("acme-wide", "The control plane is ready; this release does not make spec.nodePools and spec.endpoint.public")
 	})
 	w.run("does not take a namespace that is somebody else's", func(w *world) {
-		w.create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "aether-cluster-acme-taken", Labels: map[string]string{"mine": "yes"}}})
+		w.create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "aether-cluster-acme-taken", Labels: map[string]string{"mine": "yes", "pod-security.kubernetes.io/enforce": "restricted"}}})
 		cluster("acme-taken")
 		w.told("acme-taken", "Namespace aether-cluster-acme-taken is there and is not this cluster's; delete it, or name the cluster otherwise")
 		w.missing(&cpv1.AetherControlPlane{ObjectMeta: metav1.ObjectMeta{Namespace: "aether-cluster-acme-taken", Name: "acme-taken"}})
@@ -479,7 +481,7 @@ func (w *world) asked(name string, change func(*v1alpha1.WorkloadCluster)) {
 	w.there(wc)
 	before := wc.DeepCopy()
 	change(wc)
-	if err := w.Client.Patch(w.Context(), wc, client.MergeFrom(before)); err != nil {
+	if err := w.git.Patch(w.Context(), wc, client.MergeFrom(before)); err != nil {
 		w.Fatal(err)
 	}
 }

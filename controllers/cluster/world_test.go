@@ -17,7 +17,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/rest"
 	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -26,7 +25,9 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	cpv1 "github.com/aetherplatform/aether/api/controlplane/v1alpha1"
+	"github.com/aetherplatform/aether/api/v1alpha1"
 	"github.com/aetherplatform/aether/internal/apply"
+	"github.com/aetherplatform/aether/internal/controlplane"
 	"github.com/aetherplatform/aether/internal/testenv"
 )
 
@@ -38,7 +39,9 @@ type world struct {
 	*testenv.Env
 	wire    *wire
 	members *members
-	stop    func()
+	// git is who writes down what comes from it.
+	git  client.Client
+	stop func()
 }
 
 func newWorld(t *testing.T) *world {
@@ -47,6 +50,8 @@ func newWorld(t *testing.T) *world {
 	if err := AddToScheme(w.Scheme); err != nil {
 		t.Fatal(err)
 	}
+	w.Install(t)
+	w.git = w.ClientAs(t, "system:serviceaccount:"+v1alpha1.SystemNamespace+":namespace-operator", "system:serviceaccounts")
 	return w
 }
 
@@ -60,10 +65,10 @@ func (w *world) withCertManager() {
 	w.Env.Run(w.T, "cert-manager", nil, "--kubeconfig="+w.Kubeconfig(w.T, "cert-manager"))
 }
 
-// operate runs the controller.
+// operate runs the controller, with the rights it has in a cluster and no others.
 func (w *world) operate() {
 	w.Helper()
-	cfg := rest.CopyConfig(w.Config)
+	cfg := w.As(w.T, "system:serviceaccount:"+controlplane.SystemNamespace+":"+controlplane.ServiceAccount, "system:serviceaccounts")
 	cfg.Wrap(w.wire.over)
 	mgr, err := ctrl.NewManager(cfg, ctrl.Options{
 		Scheme: w.Scheme, Cache: CacheOptions(), Client: ClientOptions(),
@@ -106,7 +111,7 @@ func (w *world) create(o client.Object) {
 // asks for a control plane, in a namespace of its own.
 func (w *world) asks(name string, change ...func(*cpv1.AetherControlPlane)) *cpv1.AetherControlPlane {
 	w.Helper()
-	w.create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespaceOf(name)}})
+	w.create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespaceOf(name), Labels: map[string]string{"pod-security.kubernetes.io/enforce": "restricted"}}})
 	cp := &cpv1.AetherControlPlane{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespaceOf(name), Name: name},
 		Spec:       cpv1.AetherControlPlaneSpec{Version: "v1.36.3", Etcd: cpv1.EtcdSpec{Replicas: 1, Storage: ptr.To(resource.MustParse("1Gi"))}},

@@ -19,6 +19,8 @@ type Outcome struct {
 	Source     v1alpha1.TenantSource
 	Tenants    []v1alpha1.Tenant
 	Namespaces []v1alpha1.TenantNamespace
+	// Clusters, where the platform runs what makes them.
+	Clusters []v1alpha1.WorkloadCluster
 }
 
 // Look reads what the cluster holds now.
@@ -40,6 +42,13 @@ func (p *Platform) Look(ctx context.Context) (*Outcome, error) {
 	slices.SortFunc(o.Namespaces, func(a, b v1alpha1.TenantNamespace) int {
 		return cmp.Or(cmp.Compare(a.Spec.Tenant, b.Spec.Tenant), cmp.Compare(a.Name, b.Name))
 	})
+	if p.Clusters {
+		var clusters v1alpha1.WorkloadClusterList
+		if err := p.Client.List(ctx, &clusters); err != nil {
+			return nil, fmt.Errorf("cannot list WorkloadClusters: %w", err)
+		}
+		o.Clusters = clusters.Items
+	}
 	return o, nil
 }
 
@@ -76,7 +85,7 @@ func (o *Outcome) Read(revision string) bool {
 // Ready is whether the source and every tenant and namespace is.
 func (o *Outcome) Ready() bool {
 	ready := current(&o.Source, o.Source.Status.ObservedGeneration) && isReady(o.Source.Status.Conditions)
-	return ready && o.readyTenants() == len(o.Tenants) && o.readyNamespaces() == o.present()
+	return ready && o.readyTenants() == len(o.Tenants) && o.readyNamespaces() == o.present() && o.readyClusters() == len(o.Clusters)
 }
 
 func (o *Outcome) settled() bool {
@@ -95,6 +104,11 @@ func (o *Outcome) settled() bool {
 		case !current(n, n.Status.ObservedGeneration), hasLeft(n) != saysLeft(n):
 			return false
 		case !hasLeft(n) && !done(n.Status.Conditions):
+			return false
+		}
+	}
+	for i := range o.Clusters {
+		if c := &o.Clusters[i]; !current(c, c.Status.ObservedGeneration) || !done(c.Status.Conditions) {
 			return false
 		}
 	}
@@ -161,12 +175,25 @@ func (o *Outcome) readyNamespaces() (count int) {
 	return count
 }
 
+func (o *Outcome) readyClusters() (count int) {
+	for i := range o.Clusters {
+		if c := &o.Clusters[i]; current(c, c.Status.ObservedGeneration) && isReady(c.Status.Conditions) {
+			count++
+		}
+	}
+	return count
+}
+
 func (o *Outcome) progress(revision string) string {
 	if o.Source.Status.LastAttemptedRevision != revision {
 		return "waiting for the fleet to be read …"
 	}
-	return fmt.Sprintf("ready: %d of %d tenants, %d of %d namespaces",
+	line := fmt.Sprintf("ready: %d of %d tenants, %d of %d namespaces",
 		o.readyTenants(), len(o.Tenants), o.readyNamespaces(), o.present())
+	if len(o.Clusters) > 0 {
+		line += fmt.Sprintf(", %d of %d clusters", o.readyClusters(), len(o.Clusters))
+	}
+	return line
 }
 
 func current(object client.Object, observed int64) bool { return observed == object.GetGeneration() }

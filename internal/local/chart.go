@@ -20,7 +20,13 @@ import (
 )
 
 // chartImages are imported into every node where Aether is installed by its chart.
-var chartImages = []string{"aether", "namespace-operator", "source-controller", "kustomize-controller"}
+func (p *Platform) chartImages() []string {
+	images := []string{"aether", "namespace-operator", "source-controller", "kustomize-controller"}
+	if p.Clusters {
+		images = append(images, "cluster-controller")
+	}
+	return images
+}
 
 // Release is the name of the Helm release.
 const Release = "aether"
@@ -45,7 +51,7 @@ func (p *Platform) fetchURL() string {
 func (p *Platform) pods(ctx context.Context) error {
 	err := p.step("images of Flux and of Aether", func() error {
 		return p.eachNode(func(_ int, node string) error {
-			for _, image := range chartImages {
+			for _, image := range p.chartImages() {
 				if err := p.Import(ctx, node, image); err != nil {
 					return err
 				}
@@ -103,8 +109,8 @@ func (p *Platform) reviewSecret(ctx context.Context) error {
 // chartValues are what the release is installed with: images that are on the nodes
 // already, and a review server for the local forge.
 func (p *Platform) chartValues() []string {
-	return []string{
-		"image.registry=aetherplatform.cloud", "image.tag=local", "image.pullPolicy=Never",
+	values := []string{
+		"image.registry=" + localRegistry, "image.tag=local", "image.pullPolicy=Never",
 		"review.enabled=true", "review.secretName=review",
 		"review.config.forge.type=gitea", "review.config.forge.url=" + forgeForPods, "review.config.forge.user=" + reviewUser,
 		"review.config.repositories={" + forgeOrg + "/" + fleetName + "}",
@@ -112,6 +118,11 @@ func (p *Platform) chartValues() []string {
 		"review.config.reports.url=" + p.receiverURL(),
 		"networkPolicy.forgePorts={" + machine.ForgePort + "}",
 	}
+	if p.Clusters {
+		values = append(values, "clusterController.enabled=true", "clusterController.replicas=1",
+			"clusterController.config.images.repository="+localRegistry, "clusterController.config.images.etcd="+localRegistry+"/etcd:local")
+	}
+	return values
 }
 
 // ChartDir is the chart of the checkout.

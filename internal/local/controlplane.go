@@ -18,6 +18,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/aetherplatform/aether/api/v1alpha1"
+	"github.com/aetherplatform/aether/internal/controlplane"
 	"github.com/aetherplatform/aether/internal/kyverno"
 	"github.com/aetherplatform/aether/internal/local/machine"
 )
@@ -47,6 +48,12 @@ func (p *Platform) accounts() map[string]types.NamespacedName {
 	}
 	if p.Kyverno {
 		all["kyverno"] = kyverno.Account
+	}
+	if p.Clusters {
+		all["cert-manager"] = types.NamespacedName{Namespace: "cert-manager", Name: "cert-manager"}
+		if !p.Chart {
+			all["cluster-controller"] = types.NamespacedName{Namespace: controlplane.SystemNamespace, Name: controlplane.ServiceAccount}
+		}
 	}
 	return all
 }

@@ -91,6 +91,11 @@ func (p *Platform) install(ctx context.Context) error {
 				return err
 			}
 		}
+		if p.Clusters {
+			if err := p.installClusters(ctx); err != nil {
+				return err
+			}
+		}
 		if p.Kyverno {
 			if err := kyverno.Install(ctx, p.Client, p.bin("")); err != nil {
 				return err

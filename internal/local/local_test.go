@@ -17,6 +17,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/aetherplatform/aether/internal/config"
 	"github.com/aetherplatform/aether/internal/config/operator"
 	"github.com/aetherplatform/aether/internal/testenv"
 )
@@ -390,7 +391,7 @@ func TestTheOperatorIsToldByAFile(t *testing.T) {
 		}
 		want := operator.Default()
 		want.Health.BindAddress = fmt.Sprintf("127.0.0.1:%d", p.Ports.OperatorHealth)
-		want.Metrics = operator.Metrics{BindAddress: fmt.Sprintf("127.0.0.1:%d", p.Ports.OperatorMetrics), Pprof: true}
+		want.Metrics = config.Metrics{BindAddress: fmt.Sprintf("127.0.0.1:%d", p.Ports.OperatorMetrics), Pprof: true}
 		if withOpenBao {
 			want.OpenBao.Address, want.OpenBao.CAFile = fmt.Sprintf("https://127.0.0.1:%d", p.Ports.OpenBao), p.file("pki/ca.crt")
 		}

@@ -486,7 +486,7 @@ func (p *Platform) nodePrerequisites() error {
 	}
 	needed := slices.Clone(nodePrograms)
 	if p.Chart {
-		for _, name := range chartImages {
+		for _, name := range p.chartImages() {
 			needed = append(needed, "images/"+name+".tar")
 		}
 	}

@@ -56,6 +56,9 @@ type Options struct {
 	// Chart installs Aether by its Helm chart, and Flux beside it, as Pods on the nodes,
 	// instead of running them as processes.
 	Chart bool
+	// Clusters runs what makes the fleet's clusters, whose control planes are Pods on the
+	// nodes: cert-manager, and the cluster controller.
+	Clusters bool
 	// World has names that Pods on the nodes may look up, and for each the address and
 	// port at which something answers that is not part of the cluster: the rest of the
 	// world.
@@ -96,6 +99,7 @@ type state struct {
 	Kyverno   bool       `json:"kyverno,omitempty"`
 	OpenBao   bool       `json:"openBao,omitempty"`
 	Chart     bool       `json:"chart,omitempty"`
+	Clusters  bool       `json:"clusters,omitempty"`
 	Opened    *Pull      `json:"opened,omitempty"`
 	Processes []*Process `json:"processes"`
 }
@@ -120,6 +124,9 @@ func Start(ctx context.Context, o Options) (*Platform, error) {
 	}
 	if o.OpenBao {
 		programs = slices.Concat(programs, []string{server.Program})
+	}
+	if o.Clusters {
+		programs, folders = slices.Concat(programs, clusterPrograms), slices.Concat(folders, clusterFolders)
 	}
 	return o.begin(ctx, programs, folders, (*Platform).start)
 }
@@ -204,6 +211,9 @@ func (p *Platform) start(ctx context.Context) error {
 	if err := services(ctx); err != nil {
 		return err
 	}
+	if err := p.clusters(ctx); err != nil { // where they are asked for
+		return err
+	}
 	return p.source(ctx) // the GitRepository and the TenantSource
 }
 
@@ -225,7 +235,7 @@ func Open(dir string) (*Platform, error) {
 	return &Platform{
 		Options: Options{
 			Dir: dir, Root: written.Root, Ports: written.Ports, Fleet: written.Fleet, Nodes: written.Nodes,
-			Kyverno: written.Kyverno, OpenBao: written.OpenBao, Chart: written.Chart,
+			Kyverno: written.Kyverno, OpenBao: written.OpenBao, Chart: written.Chart, Clusters: written.Clusters,
 			Progress: io.Discard, Now: time.Now,
 		},
 		Processes: written.Processes, Opened: written.Opened,
@@ -386,7 +396,7 @@ func (p *Platform) started(process *Process) error {
 
 // save writes the state down, whole or not at all.
 func (p *Platform) save() error {
-	data, err := json.MarshalIndent(state{p.Root, p.Ports, p.Fleet, p.Nodes, p.Kyverno, p.OpenBao, p.Chart, p.Opened, p.Processes}, "", "  ")
+	data, err := json.MarshalIndent(state{p.Root, p.Ports, p.Fleet, p.Nodes, p.Kyverno, p.OpenBao, p.Chart, p.Clusters, p.Opened, p.Processes}, "", "  ")
 	if err != nil {
 		return err
 	}

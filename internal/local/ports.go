@@ -26,6 +26,8 @@ type Ports struct {
 	Kyverno           int `json:"kyverno"`
 	KyvernoMetrics    int `json:"kyvernoMetrics"`
 	OpenBao           int `json:"openBao"`
+	ClusterHealth     int `json:"clusterHealth"`
+	ClusterMetrics    int `json:"clusterMetrics"`
 }
 
 // DefaultPortBase is the first of the ports unless another is chosen. It is below
@@ -84,6 +86,8 @@ func (p *Ports) each() []port {
 		{&p.Kyverno, "the webhooks of Kyverno"},
 		{&p.KyvernoMetrics, "the metrics of Kyverno"},
 		{&p.OpenBao, "OpenBao's API"},
+		{&p.ClusterHealth, "the health of the cluster controller"},
+		{&p.ClusterMetrics, "the metrics of the cluster controller"},
 	}
 }
 

@@ -55,6 +55,8 @@ func (p *Platform) prerequisites(programs, folders []string) error {
 	switch {
 	case p.Chart && p.Nodes == 0:
 		return &MissingError{"the chart installs Pods, and there is no node to run them on", "add a node: --nodes 1 (make up NODES=1 CHART=1)"}
+	case p.Clusters && p.Nodes == 0:
+		return &MissingError{"control planes of clusters are Pods, and there is no node to run them on", "add a node: --nodes 1 (make up NODES=1 CLUSTERS=1)"}
 	case p.Chart && p.OpenBao:
 		return &MissingError{"Pods do not reach the local OpenBao, which listens on this machine's loopback address", "leave out one of --chart and --openbao"}
 	}

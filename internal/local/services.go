@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/aetherplatform/aether/api/v1alpha1"
+	"github.com/aetherplatform/aether/internal/config"
 	"github.com/aetherplatform/aether/internal/config/operator"
 	"github.com/aetherplatform/aether/internal/config/reviewserver"
 	"github.com/aetherplatform/aether/internal/forge"
@@ -123,7 +124,7 @@ func (p *Platform) operator() (*Process, error) {
 func (p *Platform) OperatorConfig() operator.Config {
 	c := operator.Default()
 	c.Health.BindAddress = loopback(p.Ports.OperatorHealth)
-	c.Metrics = operator.Metrics{BindAddress: loopback(p.Ports.OperatorMetrics), Pprof: true}
+	c.Metrics = config.Metrics{BindAddress: loopback(p.Ports.OperatorMetrics), Pprof: true}
 	if p.OpenBao {
 		c.OpenBao.Address, c.OpenBao.CAFile = p.OpenBaoAddress(), p.OpenBaoCA()
 	}

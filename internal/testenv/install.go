@@ -3,6 +3,7 @@ package testenv
 import (
 	"errors"
 	"io"
+	"io/fs"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -15,14 +16,25 @@ import (
 	"github.com/aetherplatform/aether/policies"
 )
 
-// Install puts in place what an administrator installs for the namespace operator: its
-// Namespace, its rights and the admission policies.
+// Install puts in place what an administrator installs for the namespace operator and the
+// cluster controller: their Namespace, their rights and the admission policies.
 func (e *Env) Install(t testing.TB) {
 	t.Helper()
 	if err := e.Client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: v1alpha1.SystemNamespace}}); err != nil {
 		t.Fatal(err)
 	}
-	file, err := rbac.FS.Open("namespace-operator.yaml")
+	for _, name := range []string{"namespace-operator.yaml", "cluster-controller.yaml"} {
+		e.create(t, rbac.FS, name)
+	}
+	if err := policies.Install(t.Context(), e.Client); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// create creates the objects of a file.
+func (e *Env) create(t testing.TB, files fs.FS, name string) {
+	t.Helper()
+	file, err := files.Open(name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -30,15 +42,12 @@ func (e *Env) Install(t testing.TB) {
 	for {
 		o := &unstructured.Unstructured{}
 		if err := manifests.Decode(&o.Object); errors.Is(err, io.EOF) {
-			break
+			return
 		} else if err != nil {
 			t.Fatal(err)
 		}
 		if err := e.Client.Create(t.Context(), o); err != nil {
 			t.Fatal(err)
 		}
-	}
-	if err := policies.Install(t.Context(), e.Client); err != nil {
-		t.Fatal(err)
 	}
 }

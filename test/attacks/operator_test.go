@@ -23,20 +23,23 @@ import (
 // cost most. These tests take it over, and give it all of RBAC: what stays
 // refused is refused by the policies.
 
-func (w *world) stolenOperator(t *testing.T) client.WithWatch {
+func (w *world) stolenOperator(t *testing.T) client.WithWatch { return w.stolen(t, operatorUser) }
+
+// stolen is one of our programs that has been taken over, with all of RBAC.
+func (w *world) stolen(t *testing.T, program string) client.WithWatch {
 	t.Helper()
-	w.grantRule(t, operatorUser, rbacv1.PolicyRule{APIGroups: []string{"*"}, Resources: []string{"*"}, Verbs: []string{"*"}})
+	w.grantRule(t, program, rbacv1.PolicyRule{APIGroups: []string{"*"}, Resources: []string{"*"}, Verbs: []string{"*"}})
 	t.Cleanup(func() { // the other tests want to see its own RBAC
 		ctx := context.Background()
 		var bindings rbacv1.ClusterRoleBindingList
 		w.must(t, w.Client.List(ctx, &bindings))
 		for _, b := range bindings.Items {
-			if len(b.Subjects) == 1 && b.Subjects[0].Kind == "User" && b.Subjects[0].Name == operatorUser {
+			if len(b.Subjects) == 1 && b.Subjects[0].Kind == "User" && b.Subjects[0].Name == program {
 				w.must(t, w.Client.Delete(ctx, &b))
 			}
 		}
 	})
-	return w.operator(t)
+	return w.as(t, program)
 }
 
 func TestOperatorLabelsKubeSystem(t *testing.T) {

@@ -37,13 +37,14 @@ import (
 
 // Identities. Certificates stand for tokens: the API server sees the same user.
 const (
-	operatorUser = "system:serviceaccount:" + v1alpha1.SystemNamespace + ":namespace-operator"
-	clusterAdmin = "root@example.com"     // in system:masters: RBAC refuses nothing
-	platformUser = "platform@example.com" // bound to aether-platform-admin
-	tenantAdmin  = "alice@example.com"    // in acme-admins, the owners of tenant acme
-	tenantEditor = "bob@example.com"      // editor of tenant acme's namespaces
-	tenantViewer = "carol@example.com"    // viewer of them
-	intruder     = "mallory@example.com"  // bound to cluster-admin, in one tenant's namespace only
+	operatorUser   = "system:serviceaccount:" + v1alpha1.SystemNamespace + ":namespace-operator"
+	controllerUser = "system:serviceaccount:" + v1alpha1.SystemNamespace + ":cluster-controller"
+	clusterAdmin   = "root@example.com"     // in system:masters: RBAC refuses nothing
+	platformUser   = "platform@example.com" // bound to aether-platform-admin
+	tenantAdmin    = "alice@example.com"    // in acme-admins, the owners of tenant acme
+	tenantEditor   = "bob@example.com"      // editor of tenant acme's namespaces
+	tenantViewer   = "carol@example.com"    // viewer of them
+	intruder       = "mallory@example.com"  // bound to cluster-admin, in one tenant's namespace only
 )
 
 var (
@@ -97,7 +98,7 @@ func buildWorld(t *testing.T, e *testenv.Env) *world {
 	for _, name := range []string{v1alpha1.SystemNamespace, "flux-system", "plain"} {
 		w.must(t, w.Client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}))
 	}
-	for _, o := range manifests(t, rbac.FS, "namespace-operator.yaml", "people.yaml") {
+	for _, o := range manifests(t, rbac.FS, "namespace-operator.yaml", "cluster-controller.yaml", "people.yaml") {
 		w.must(t, w.Client.Create(t.Context(), o))
 	}
 	w.must(t, w.Client.Create(t.Context(), &rbacv1.ClusterRoleBinding{

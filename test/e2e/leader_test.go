@@ -17,7 +17,6 @@ import (
 
 	"github.com/aetherplatform/aether/api/v1alpha1"
 	"github.com/aetherplatform/aether/internal/config"
-	"github.com/aetherplatform/aether/internal/config/operator"
 	"github.com/aetherplatform/aether/internal/local"
 )
 
@@ -106,7 +105,7 @@ func (w *world) runsReplica(name string) replica {
 	}
 	r := replica{name, fmt.Sprintf("127.0.0.1:%d", ports.OperatorMetrics), fmt.Sprintf("127.0.0.1:%d", ports.OperatorHealth)}
 	c := w.OperatorConfig()
-	c.LeaderElection = operator.LeaderElection{
+	c.LeaderElection = config.LeaderElection{
 		Enabled:       true,
 		LeaseDuration: config.Duration{Duration: leaseDuration},
 		RenewDeadline: config.Duration{Duration: renewDeadline},

@@ -37,6 +37,7 @@ type program struct {
 var programs = []program{
 	{name: "aether", pkg: "./cmd/aether"},
 	{name: "namespace-operator", pkg: "./cmd/namespace-operator"},
+	{name: "cluster-controller", pkg: "./cmd/cluster-controller"},
 	{name: "pause", pkg: "./test/pause"},
 	{name: "probe", pkg: "./test/probe"},
 	{name: "coredns"},

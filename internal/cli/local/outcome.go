@@ -41,6 +41,7 @@ func printOutcome(env *cli.Env, o *local.Outcome, only []string) (bad bool) {
 		}
 	}
 	table.Print(env.Out, env.Color)
+	bad = printClusters(env, o, wanted) || bad
 
 	for _, f := range o.Source.Status.Failures {
 		// What is wrong with the platform directory is everyone's business.
@@ -69,4 +70,24 @@ func printOutcome(env *cli.Env, o *local.Outcome, only []string) (bad bool) {
 
 func revision(o client.Object) cli.Cell {
 	return cli.Text(cli.ShortRevision(o.GetAnnotations()[v1alpha1.AnnotationRevision]))
+}
+
+// printClusters prints the clusters of the tenants that are wanted, where there are any.
+// It returns whether one is not as it should be.
+func printClusters(env *cli.Env, o *local.Outcome, wanted func(tenant string) bool) (bad bool) {
+	table, any := cli.NewTable("TENANT", "CLUSTER", "VERSION", "READY", "REVISION", "STATUS"), false
+	for i := range o.Clusters {
+		c := &o.Clusters[i]
+		if !wanted(c.Spec.Tenant) {
+			continue
+		}
+		ready := cli.ReadyOf(c.Status.Conditions)
+		any, bad = true, bad || !ready.True()
+		table.Add(cli.Text(c.Spec.Tenant), cli.Text(c.Name), cli.Text(c.Spec.Version), ready.Cell(), revision(c), cli.Text(ready.Message))
+	}
+	if any {
+		fmt.Fprintln(env.Out)
+		table.Print(env.Out, env.Color)
+	}
+	return bad
 }

@@ -25,6 +25,7 @@ type UpOptions struct {
 	Kyverno  bool
 	OpenBao  bool
 	Chart    bool
+	Clusters bool
 	Timeout  time.Duration
 }
 
@@ -43,6 +44,7 @@ Ctrl-C, or a failure, leaves nothing running.`,
   aether local up --port-base 18440
   aether local up --nodes 1
   aether local up --nodes 1 --chart
+  aether local up --nodes 1 --clusters
   aether local up --kyverno
   aether local up --openbao
   aether local up --fleet ../my-fleet/tenants`,
@@ -56,6 +58,7 @@ Ctrl-C, or a failure, leaves nothing running.`,
 	cmd.Flags().BoolVar(&o.Kyverno, "kyverno", false, "run Kyverno too, with the policies of policies/kyverno")
 	cmd.Flags().BoolVar(&o.OpenBao, "openbao", false, "run a server with OpenBao's API too, with secrets for the example fleet")
 	cmd.Flags().BoolVar(&o.Chart, "chart", false, "install Aether by its Helm chart, and Flux, as Pods on the nodes instead of processes")
+	cmd.Flags().BoolVar(&o.Clusters, "clusters", false, "run what makes the fleet's clusters too, whose control planes are Pods on the nodes")
 	cmd.Flags().DurationVar(&o.Timeout, "timeout", 5*time.Minute, "how long to wait for the tenants")
 	return cmd
 }
@@ -74,7 +77,7 @@ func up(ctx context.Context, o *UpOptions) error {
 	}
 	platform, err := local.Start(ctx, local.Options{
 		Root: o.root, Dir: o.dir, Ports: local.PortsFrom(o.PortBase), Fleet: o.Fleet, Sample: true, Nodes: o.Nodes,
-		World: outside, Kyverno: o.Kyverno, OpenBao: o.OpenBao, Chart: o.Chart, Progress: o.Err, Now: o.Now,
+		World: outside, Kyverno: o.Kyverno, OpenBao: o.OpenBao, Chart: o.Chart, Clusters: o.Clusters, Progress: o.Err, Now: o.Now,
 	})
 	if err != nil {
 		return o.explain(ctx, err, nil)

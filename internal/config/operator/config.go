@@ -33,43 +33,15 @@ type Config struct {
 	// collected less and less lazily. GOGC or GOMEMLIMIT switch this off. Default: 320Mi.
 	MemoryTarget config.Bytes `yaml:"memoryTarget"`
 	// LeaderElection lets several replicas run.
-	LeaderElection LeaderElection `yaml:"leaderElection"`
+	LeaderElection config.LeaderElection `yaml:"leaderElection"`
 	// Metrics are for Prometheus.
-	Metrics Metrics `yaml:"metrics"`
+	Metrics config.Metrics `yaml:"metrics"`
 	// Health is /healthz and /readyz.
-	Health Health `yaml:"health"`
+	Health config.Health `yaml:"health"`
 	// Log is written to stderr.
 	Log config.Log `yaml:"log"`
 	// OpenBao is where secrets are read from.
 	OpenBao OpenBao `yaml:"openBao"`
-}
-
-// LeaderElection is who of several replicas works.
-type LeaderElection struct {
-	// Enabled has a replica work only while it holds the lease. Default: false.
-	Enabled bool `yaml:"enabled"`
-	// LeaseDuration is how long a leader that is not heard of keeps the lease.
-	// Default: 15s.
-	LeaseDuration config.Duration `yaml:"leaseDuration"`
-	// RenewDeadline is how long a leader tries to renew the lease before it ends.
-	// Default: 10s.
-	RenewDeadline config.Duration `yaml:"renewDeadline"`
-	// RetryPeriod is how often the lease is renewed, or asked for. Default: 2s.
-	RetryPeriod config.Duration `yaml:"retryPeriod"`
-}
-
-// Metrics are how metrics are served.
-type Metrics struct {
-	// BindAddress is [host]:port; "0" for none. Default: :8080.
-	BindAddress string `yaml:"bindAddress"`
-	// Pprof serves /debug/pprof/ beside the metrics. Default: false.
-	Pprof bool `yaml:"pprof"`
-}
-
-// Health is how probes are served.
-type Health struct {
-	// BindAddress is [host]:port; "0" for none. Default: :8081.
-	BindAddress string `yaml:"bindAddress"`
 }
 
 // OpenBao is the server, and how the operator gets in.
@@ -132,19 +104,15 @@ type AppRole struct {
 // Default is the configuration without a file.
 func Default() Config {
 	return Config{
-		APIVersion:   config.APIVersion,
-		Kind:         Kind,
-		Namespace:    v1alpha1.SystemNamespace,
-		Concurrency:  32,
-		MemoryTarget: 320 << 20,
-		LeaderElection: LeaderElection{
-			LeaseDuration: config.Duration{Duration: 15 * time.Second},
-			RenewDeadline: config.Duration{Duration: 10 * time.Second},
-			RetryPeriod:   config.Duration{Duration: 2 * time.Second},
-		},
-		Metrics: Metrics{BindAddress: ":8080"},
-		Health:  Health{BindAddress: ":8081"},
-		Log:     config.DefaultLog(),
+		APIVersion:     config.APIVersion,
+		Kind:           Kind,
+		Namespace:      v1alpha1.SystemNamespace,
+		Concurrency:    32,
+		MemoryTarget:   320 << 20,
+		LeaderElection: config.DefaultLeaderElection(),
+		Metrics:        config.DefaultMetrics(),
+		Health:         config.DefaultHealth(),
+		Log:            config.DefaultLog(),
 		OpenBao: OpenBao{
 			AuthMount:         openbao.DefaultAuthMount,
 			Audience:          openbao.DefaultAudience,

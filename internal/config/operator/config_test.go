@@ -88,7 +88,7 @@ openBao:
 `, func(c *operator.Config) {
 			c.Cluster, c.MemoryTarget = "acme-prod", 1<<30
 			c.LeaderElection.LeaseDuration = config.Duration{Duration: 90 * time.Second}
-			c.Metrics = operator.Metrics{BindAddress: "0", Pprof: true}
+			c.Metrics = config.Metrics{BindAddress: "0", Pprof: true}
 			c.OpenBao.Address, c.OpenBao.RequestsPerSecond = "https://openbao.example.com:8200", 0.5
 			c.OpenBao.Auth.Method = operator.AuthAppRole
 			c.OpenBao.Auth.AppRole.RoleID, c.OpenBao.Auth.AppRole.SecretIDFile = "1234", "/run/secrets/id"

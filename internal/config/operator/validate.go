@@ -24,33 +24,12 @@ func (c Config) Validate() config.Problems {
 	if c.MemoryTarget <= 0 {
 		p.Add("memoryTarget", "%s is too small; use more than nothing, such as 320Mi", c.MemoryTarget)
 	}
-	c.LeaderElection.validate(&p)
-	p.MayListen("metrics.bindAddress", c.Metrics.BindAddress)
-	p.MayListen("health.bindAddress", c.Health.BindAddress)
+	c.LeaderElection.Validate(&p)
+	c.Metrics.Validate(&p)
+	c.Health.Validate(&p)
 	c.Log.Validate(&p)
 	c.OpenBao.validate(&p)
 	return p
-}
-
-// jitter is how much client-go stretches the retry period at the most.
-const jitter = 1.2
-
-// validate wants a leader to end before another may begin, and to have tried to renew
-// before it ends.
-func (l LeaderElection) validate(p *config.Problems) {
-	tries := config.Duration{Duration: time.Duration(jitter * float64(l.RetryPeriod.Duration))}
-	switch {
-	case l.LeaseDuration.Duration <= l.RenewDeadline.Duration:
-		p.Add("leaderElection.leaseDuration", "%s is too short; use more than %s, the renew deadline", l.LeaseDuration, l.RenewDeadline)
-	case l.LeaseDuration.Duration < time.Second:
-		p.Add("leaderElection.leaseDuration", "%s is too short; use at least 1s, since a Lease counts in seconds", l.LeaseDuration)
-	}
-	if l.RenewDeadline.Duration <= tries.Duration {
-		p.Add("leaderElection.renewDeadline", "%s is too short; use more than %s, which is %.1f times the retry period", l.RenewDeadline, tries, jitter)
-	}
-	if l.RetryPeriod.Duration <= 0 {
-		p.Add("leaderElection.retryPeriod", "%s is too short; use more than 0s", l.RetryPeriod)
-	}
 }
 
 func (o OpenBao) validate(p *config.Problems) {
