@@ -6,9 +6,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// WorkloadCluster asks for a Kubernetes cluster of a tenant. It is read from Git
-// and checked; of the cluster controller, which makes it so, this release has the part
-// that makes control planes, and no program that runs it.
+// WorkloadCluster asks for a Kubernetes cluster of a tenant. The cluster controller gives
+// it a control plane that runs as Pods in the cluster of the WorkloadCluster. This release
+// makes no nodes of it and opens no public endpoint: status says so where they are asked
+// for.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status

@@ -28,6 +28,9 @@ func (r *Reconciler) paused(ctx context.Context, cp *cpv1.AetherControlPlane) (i
 		if err != nil || group.Group != clusterKind.Group || owner.Kind != clusterKind.Kind {
 			continue
 		}
+		if err := r.watchClusters(); err != nil {
+			return false, "", err
+		}
 		cluster := &unstructured.Unstructured{}
 		cluster.SetGroupVersionKind(clusterKind)
 		if err := r.reader.Get(ctx, client.ObjectKey{Namespace: cp.Namespace, Name: owner.Name}, cluster); err != nil {

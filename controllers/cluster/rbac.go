@@ -37,7 +37,7 @@ package cluster
 
 // Whether Cluster API's owner of a control plane has it paused.
 //
-// +kubebuilder:rbac:groups=cluster.x-k8s.io,resources=clusters,verbs=get
+// +kubebuilder:rbac:groups=cluster.x-k8s.io,resources=clusters,verbs=get;list;watch
 
 // Events beside the control planes.
 //

@@ -46,6 +46,8 @@ type Reconciler struct {
 	// watch begins to watch the kinds that cert-manager defines; false while the
 	// cluster does not have them.
 	watch func() bool
+	// watchClusters begins to watch Cluster API's Clusters, once one owns a control plane.
+	watchClusters func() error
 	// reach is how the API servers of a control plane are reached.
 	reach func(credential) (member, error)
 	met   acquaintances

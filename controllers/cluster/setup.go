@@ -166,6 +166,8 @@ func (r *Reconciler) setup(mgr ctrl.Manager, concurrency int) error {
 		}
 	}
 	r.watch = owned.certManager
+	clusters := &clusterWatch{mgr: mgr, controller: c}
+	r.watchClusters = clusters.begin
 	return nil
 }
 
@@ -209,4 +211,40 @@ func (w *ownedWatch) certManager() bool {
 	}
 	w.watched = true
 	return true
+}
+
+// clusterWatch watches Cluster API's Clusters, by which their control planes are paused.
+// They carry no label of ours, and so have a cache of their own.
+type clusterWatch struct {
+	mgr        ctrl.Manager
+	controller controller.Controller
+
+	mu      sync.Mutex
+	watched bool
+}
+
+func (w *clusterWatch) begin() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.watched {
+		return nil
+	}
+	clusters, err := cache.New(w.mgr.GetConfig(), cache.Options{Scheme: w.mgr.GetScheme(), Mapper: w.mgr.GetRESTMapper(), HTTPClient: w.mgr.GetHTTPClient()})
+	if err != nil {
+		return fmt.Errorf("cannot make a cache of Cluster API's Clusters: %w", err)
+	}
+	if err := w.mgr.Add(clusters); err != nil {
+		return fmt.Errorf("cannot start the cache of Cluster API's Clusters: %w", err)
+	}
+	o := &unstructured.Unstructured{}
+	o.SetGroupVersionKind(clusterKind)
+	controlPlane := handler.EnqueueRequestsFromMapFunc(func(_ context.Context, o client.Object) []reconcile.Request {
+		name, _, _ := unstructured.NestedString(o.(*unstructured.Unstructured).Object, "spec", "controlPlaneRef", "name")
+		return []reconcile.Request{{NamespacedName: client.ObjectKey{Namespace: o.GetNamespace(), Name: name}}}
+	})
+	if err := w.controller.Watch(source.Kind[client.Object](clusters, o, controlPlane)); err != nil {
+		return fmt.Errorf("cannot watch Cluster API's Clusters: %w", err)
+	}
+	w.watched = true
+	return nil
 }

@@ -293,14 +293,18 @@ func Eventually(t testing.TB, check func(ctx context.Context) error) {
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
+	var last error
 	for {
 		err := check(ctx)
 		if err == nil {
 			return
 		}
+		if last == nil || !errors.Is(err, context.DeadlineExceeded) { // that only says that time ran out
+			last = err
+		}
 		select {
 		case <-ctx.Done():
-			t.Fatalf("still not so after a minute: %v", err)
+			t.Fatalf("still not so after a minute: %v", last)
 		case <-tick.C:
 		}
 	}

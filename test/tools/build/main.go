@@ -125,6 +125,12 @@ var tools = []tool{
 	{name: "cert-manager-crds", group: "clusters", folder: "cert-manager", module: certManager, make: copyFiles, copies: []copied{
 		{"cert-manager", certManager, "deploy/crds/*.yaml", "."},
 	}},
+	// What shows whether control planes are what Cluster API expects: see there.
+	{name: "cluster-api", group: "test", folder: "cluster-api", module: clusterAPI,
+		takes: "about 1 min on two cores", make: goBuild(".", nil)},
+	{name: "cluster-api-crds", group: "test", folder: "cluster-api", module: clusterAPI, make: copyFiles, copies: []copied{
+		{"cluster-api", clusterAPI, "core/config/crd/bases/cluster.x-k8s.io_*.yaml", "."},
+	}},
 	{name: "controller-gen", group: "generate", folder: "controller-gen", module: "sigs.k8s.io/controller-tools",
 		make: goBuild("sigs.k8s.io/controller-tools/cmd/controller-gen", nil)},
 	{name: "crd-ref-docs", group: "generate", folder: "crd-ref-docs", module: "github.com/elastic/crd-ref-docs",
@@ -154,6 +160,7 @@ const (
 	gatewayAPI          = "sigs.k8s.io/gateway-api"
 	prometheus          = "github.com/prometheus/prometheus"
 	certManager         = "github.com/cert-manager/cert-manager"
+	clusterAPI          = "sigs.k8s.io/cluster-api"
 )
 
 // own is the folder of the project's own go.mod, as seen from test/tools.
