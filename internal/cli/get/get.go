@@ -1,4 +1,5 @@
-// Package get is `aether get`: tenants, namespaces, secrets and sources with their state.
+// Package get is `aether get`: tenants, namespaces, clusters, secrets and sources with their
+// state.
 package get
 
 import (
@@ -36,6 +37,7 @@ type Options struct {
 var kinds = map[string]func(context.Context, client.Client, *Options) (*listing, error){
 	"tenants":    tenants,
 	"namespaces": namespaces,
+	"clusters":   clusters,
 	"secrets":    secrets,
 	"sources":    sources,
 }
@@ -59,12 +61,12 @@ type listing struct {
 func NewCommand(env *cli.Env) *cobra.Command {
 	o := &Options{Env: env, Forge: Forge{Getenv: os.Getenv}}
 	cmd := &cobra.Command{
-		Use:   "get [tenants|namespaces|secrets|sources] [NAME...]",
-		Short: "List tenants, namespaces, secrets or sources with their state",
+		Use:   "get [tenants|namespaces|clusters|secrets|sources] [NAME...]",
+		Short: "List tenants, namespaces, clusters, secrets or sources with their state",
 		Long: `List what Aether keeps in the cluster, and whether it is as Git asks for: tenants
-(the default), namespaces, secrets or sources. The column STATUS says why something
-is not ready; REVISION is the commit that last changed it. "aether explain namespace"
-tells the whole story of one namespace.
+(the default), namespaces, clusters, secrets or sources. The column STATUS says why
+something is not ready; REVISION is the commit that last changed it. "aether explain
+namespace" tells the whole story of one namespace.
 
 Secrets are those that are kept equal to OpenBao's: where each comes from, its
 version there and that version's AGE, when the Secret was last written (SYNCED) and
@@ -81,10 +83,11 @@ with a reason where nobody reviewed it, the review refused it, or something else
 applied, such as a merge after the branch had moved on; Unknown where it cannot be
 told, and - where no forge is named. In json and yaml it is the field "review".
 
-kubectl shows the same objects: kubectl get tenants, tenantnamespaces, secretsyncs,
-tenantsources, or all of them with kubectl get aether -A.`,
+kubectl shows the same objects: kubectl get tenants, tenantnamespaces,
+workloadclusters, secretsyncs, tenantsources, or all of them with kubectl get aether -A.`,
 		Example: `  aether get
   aether get namespaces --tenant acme
+  aether get clusters --output wide
   aether get secrets acme-web
   aether get sources --output wide
   aether get sources --forge gitea --url https://git.example.com
@@ -126,6 +129,8 @@ func (o *Options) complete(cmd *cobra.Command, args []string, _ string) []string
 	switch {
 	case kind == "tenants":
 		return o.Cluster.Names(cmd.Context(), &v1alpha1.TenantList{})
+	case kind == "clusters":
+		return o.Cluster.Names(cmd.Context(), &v1alpha1.WorkloadClusterList{})
 	case kind == "sources":
 		return o.Cluster.Names(cmd.Context(), &v1alpha1.TenantSourceList{}, client.InNamespace(o.Namespace))
 	case kind == "secrets" && o.Namespace != "":
@@ -198,6 +203,8 @@ func kindOf(name string) (string, func(context.Context, client.Client, *Options)
 		plain = "tenants"
 	case "namespace", "ns", "tns":
 		plain = "namespaces"
+	case "cluster", "workloadcluster", "workloadclusters", "wlc":
+		plain = "clusters"
 	case "secret", "secretsync", "secretsyncs", "ssync":
 		plain = "secrets"
 	case "source", "src", "tsrc":
@@ -206,7 +213,7 @@ func kindOf(name string) (string, func(context.Context, client.Client, *Options)
 	if list, ok := kinds[plain]; ok {
 		return plain, list, nil
 	}
-	try := "aether get tenants, namespaces, secrets or sources"
+	try := "aether get tenants, namespaces, clusters, secrets or sources"
 	if near := cli.Nearest(name, kindNames); len(near) > 0 {
 		try = "aether get " + near[0]
 	}
