@@ -41,7 +41,7 @@ type program struct {
 	pods bool
 }
 
-var programs = []program{{name: "aether"}, {name: "namespace-operator", pods: true}}
+var programs = []program{{name: "aether"}, {name: "aether-etcd", pods: true}, {name: "namespace-operator", pods: true}}
 
 // options are what is made of what.
 type options struct {
@@ -66,7 +66,7 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	flags.SetOutput(stderr)
 	version := flags.String("version", "", "version to make, such as v0.1.0")
 	on := flags.String("platforms", strings.Join(platforms, ","), "platforms to build for")
-	of := flags.String("programs", "aether,namespace-operator", "programs to build")
+	of := flags.String("programs", "aether,aether-etcd,namespace-operator", "programs to build")
 	dir := flags.String("out", "dist", "folder to write; a release that is there is replaced")
 	dirty := flags.Bool("allow-dirty", false, "make it of what is not committed, too; not to be published")
 	manifest := flags.String("manifests", "", "write the plain manifests of the checkout to this file, and make no release")
@@ -89,7 +89,7 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	for _, name := range strings.Split(*of, ",") {
 		i := slices.IndexFunc(programs, func(p program) bool { return p.name == name })
 		if i < 0 {
-			return fmt.Errorf("-programs: %q is not one that is released; use aether or namespace-operator", name)
+			return fmt.Errorf("-programs: %q is not one that is released; use aether, aether-etcd or namespace-operator", name)
 		}
 		o.programs = append(o.programs, programs[i])
 	}
