@@ -57,6 +57,8 @@ type scope struct {
 	plan *controlplane.Plan
 	// trust marks the authorities that etcd trusts.
 	trust string
+	// pending is what is asked for and not there yet, though every stage is.
+	pending *waiting
 }
 
 // A waiting is why a stage has not come yet. It is no failure: a watch wakes the control
@@ -132,12 +134,18 @@ func (r *Reconciler) bring(ctx context.Context, cp *cpv1.AetherControlPlane) (ag
 			r.set(cp, stage.condition, metav1.ConditionFalse, w.reason, w.message)
 			r.observe(ctx, s)
 			r.conclude(cp, w)
+			if s.pending != nil {
+				w.after = sooner(w.after, s.pending.after)
+			}
 			return w.after, err
 		}
 		r.set(cp, stage.condition, metav1.ConditionTrue, cpv1.ReasonAvailable, stage.done)
 	}
 	r.observe(ctx, s)
-	r.conclude(cp, nil)
+	r.conclude(cp, s.pending)
+	if s.pending != nil {
+		return s.pending.after, nil
+	}
 	return 0, nil
 }
 
@@ -163,7 +171,7 @@ func (r *Reconciler) conclude(cp *cpv1.AetherControlPlane, w *waiting) {
 	status.SetConditions(&cp.Status.Conditions, cp.Generation, metav1.NewTime(r.now()), ready, w != nil && !w.stuck, w != nil && w.stuck)
 
 	// A control plane that waits for a part that is renewed still serves.
-	serves := meta.IsStatusConditionTrue(cp.Status.Conditions, cpv1.ConditionAPIServerReady) && ptr.Deref(cp.Status.AvailableReplicas, 0) > 0
+	serves := serves(cp)
 	switch {
 	case serves && w == nil:
 		r.set(cp, cpv1.ConditionAvailable, metav1.ConditionTrue, cpv1.ReasonAvailable, "The API servers answer")
@@ -185,6 +193,7 @@ func (r *Reconciler) set(cp *cpv1.AetherControlPlane, condition string, is metav
 
 // tell makes an event of what has changed for the better or the worse.
 func (r *Reconciler) tell(before, cp *cpv1.AetherControlPlane) {
+	r.tellOfUpgrade(before, cp)
 	was := meta.FindStatusCondition(before.Status.Conditions, cpv1.ConditionAvailable)
 	is := meta.FindStatusCondition(cp.Status.Conditions, cpv1.ConditionAvailable)
 	if is == nil || was != nil && was.Status == is.Status && was.Reason == is.Reason {

@@ -185,6 +185,9 @@ func (r *WorkloadReconciler) controlPlane(ctx context.Context, wc *v1alpha1.Work
 	if asked.Replicas > 0 {
 		cp.Spec.Replicas = ptr.To(asked.Replicas)
 	}
+	if asked := asked.Etcd.Snapshots; asked != nil {
+		cp.Spec.Etcd.Snapshots = &cpv1.Snapshots{Schedule: asked.Schedule, Keep: asked.Keep, Volume: cpv1.SnapshotVolume{Size: asked.Size}}
+	}
 	want, err := encode(cp, r.Scheme())
 	if err != nil {
 		return nil, err
