@@ -59,6 +59,12 @@ type WorkloadClusterSpec struct {
 	// +kubebuilder:validation:XValidation:rule="self.matches('^v1[.][0-9]+[.][0-9]+$')",message="write a full version such as v1.36.3"
 	Version string `json:"version"`
 
+	// Hibernated ends all programs of the control plane, and keeps what they stored. Taken
+	// away, the cluster wakes as it was. Default false.
+	//
+	// +optional
+	Hibernated bool `json:"hibernated,omitempty"`
+
 	// ControlPlane is the size of the hosted control plane.
 	//
 	// +optional

@@ -125,7 +125,13 @@ func (r *Reconciler) bring(ctx context.Context, cp *cpv1.AetherControlPlane) (ag
 		return 0, nil //nolint:nilerr // only another spec helps, and that wakes it
 	}
 	s := &scope{cp: cp, plan: plan}
-	for _, stage := range r.stages() {
+	stages := r.stages()
+	if cp.Spec.Hibernated {
+		stages = r.asleep()
+	} else {
+		r.wake(cp)
+	}
+	for _, stage := range stages {
 		if err := stage.do(ctx, s); err != nil {
 			w := &waiting{reason: cpv1.ReasonFailed, message: err.Error()}
 			if errors.As(err, &w) {
@@ -173,6 +179,8 @@ func (r *Reconciler) conclude(cp *cpv1.AetherControlPlane, w *waiting) {
 	// A control plane that waits for a part that is renewed still serves.
 	serves := serves(cp)
 	switch {
+	case cp.Spec.Hibernated:
+		r.set(cp, cpv1.ConditionAvailable, metav1.ConditionFalse, cpv1.ReasonHibernated, "It hibernates")
 	case serves && w == nil:
 		r.set(cp, cpv1.ConditionAvailable, metav1.ConditionTrue, cpv1.ReasonAvailable, "The API servers answer")
 	case serves:

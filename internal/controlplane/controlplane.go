@@ -169,7 +169,12 @@ func (p *Plan) selector(component string) map[string]string {
 	return labels
 }
 
-func (p *Plan) replicas() int32 { return ptr.Deref(p.cp.Spec.Replicas, 2) }
+func (p *Plan) replicas() int32 {
+	if p.cp.Spec.Hibernated {
+		return 0
+	}
+	return ptr.Deref(p.cp.Spec.Replicas, 2)
+}
 
 // pod is what all Pods of a control plane have in common: they meet the Pod Security
 // Standard restricted, hold no token of this cluster, and prefer to be apart.

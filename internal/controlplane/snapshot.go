@@ -52,6 +52,7 @@ func (p *Plan) SnapshotObjects() (claim *corev1.PersistentVolumeClaim, schedule 
 	claim.OwnerReferences = nil
 	schedule = &batchv1.CronJob{ObjectMeta: p.meta(p.name(Snapshot), Snapshot), Spec: batchv1.CronJobSpec{
 		Schedule: asked.Schedule, TimeZone: ptr.To("Etc/UTC"), ConcurrencyPolicy: batchv1.ForbidConcurrent,
+		Suspend:                    ptr.To(p.cp.Spec.Hibernated),
 		StartingDeadlineSeconds:    ptr.To[int64](3600),
 		SuccessfulJobsHistoryLimit: ptr.To[int32](2), FailedJobsHistoryLimit: ptr.To[int32](2),
 		JobTemplate: batchv1.JobTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: p.jobLabels()}, Spec: p.snapshotJob()},

@@ -83,6 +83,12 @@ type AetherControlPlaneSpec struct {
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="the address ranges of a cluster cannot be changed; make another cluster"
 	Network Network `json:"network,omitempty"`
 
+	// Hibernated ends all programs of the control plane, and keeps its volumes, certificates
+	// and addresses. Taken away, it wakes as it was. Default false.
+	//
+	// +optional
+	Hibernated bool `json:"hibernated,omitempty"`
+
 	// Upgrade is how another version comes in.
 	//
 	// +optional
@@ -185,7 +191,7 @@ type AetherControlPlaneStatus struct {
 
 	// Conditions: Available, Ready, Reconciling and Stalled; CertificatesReady,
 	// EtcdReady, APIServerReady and ControllersReady say how far it has come;
-	// SnapshotsReady, where they are asked for; Paused.
+	// SnapshotsReady, where they are asked for; Hibernated; Paused.
 	//
 	// +optional
 	// +listType=map

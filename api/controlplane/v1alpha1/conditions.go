@@ -15,6 +15,8 @@ const (
 	ConditionControllersReady = "ControllersReady"
 	// ConditionSnapshotsReady is whether the newest snapshot of etcd was taken and checked.
 	ConditionSnapshotsReady = "SnapshotsReady"
+	// ConditionHibernated is whether all programs have ended, where that is asked for.
+	ConditionHibernated = "Hibernated"
 	// ConditionPaused is whether the control plane is left as it is, for Cluster API.
 	ConditionPaused = "Paused"
 )
@@ -42,6 +44,8 @@ const (
 	ReasonUpgradeFailed = "UpgradeFailed"
 	// ReasonSnapshotFailed: a snapshot of etcd could not be taken.
 	ReasonSnapshotFailed = "SnapshotFailed"
+	// ReasonHibernated: it is asked to hibernate, so it does not run.
+	ReasonHibernated = "Hibernated"
 	// ReasonPaused and ReasonNotPaused are those of ConditionPaused, as Cluster API's.
 	ReasonPaused    = "Paused"
 	ReasonNotPaused = "NotPaused"
