@@ -139,11 +139,15 @@ func (r *Reconciler) bring(ctx context.Context, cp *cpv1.AetherControlPlane) (ag
 			}
 			r.set(cp, stage.condition, metav1.ConditionFalse, w.reason, w.message)
 			r.observe(ctx, s)
-			r.conclude(cp, w)
+			after := w.after
 			if s.pending != nil {
-				w.after = sooner(w.after, s.pending.after)
+				after = sooner(after, s.pending.after)
+				if s.pending.stuck && err == nil {
+					w = s.pending // what a person must do goes before what is on its way
+				}
 			}
-			return w.after, err
+			r.conclude(cp, w)
+			return after, err
 		}
 		r.set(cp, stage.condition, metav1.ConditionTrue, cpv1.ReasonAvailable, stage.done)
 	}

@@ -215,18 +215,20 @@ func (r *Reconciler) observe(ctx context.Context, s *scope) {
 			continue // as it was
 		}
 		component := want.Labels[controlplane.LabelComponent]
-		known := versionsOf(s.cp, component)
-		counts := versions(known, d)
+		counts := versions(versionsOf(s.cp, component), d)
+		speaks := d.Status.ObservedGeneration >= d.Generation // else of the template of before, and nothing new is known
 		if component == controlplane.APIServer {
 			st := d.Status
 			s.cp.Status.Replicas, s.cp.Status.ReadyReplicas = ptr.To(st.Replicas), ptr.To(st.ReadyReplicas)
 			s.cp.Status.AvailableReplicas, s.cp.Status.UpToDateReplicas = ptr.To(st.AvailableReplicas), ptr.To(st.UpdatedReplicas)
-			s.cp.Status.Versions = counts
-			if len(counts) > 0 {
+			if speaks {
+				s.cp.Status.Versions = counts
+			}
+			if speaks && len(counts) > 0 {
 				s.cp.Status.Version = counts[0].Version
 			}
 		}
-		if len(counts) > 0 {
+		if speaks && len(counts) > 0 {
 			setVersion(s.cp, component, counts[0].Version)
 		}
 	}
@@ -274,9 +276,6 @@ func versions(known []string, d *appsv1.Deployment) []cpv1.VersionCount {
 		}
 	}
 	updated := st.UpdatedReplicas
-	if st.ObservedGeneration < d.Generation {
-		updated = 0 // it speaks of another template
-	}
 	old := max(st.Replicas-updated, 0)
 	switch {
 	case old == 0 || before == now:

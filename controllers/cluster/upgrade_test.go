@@ -111,6 +111,7 @@ func TestAnUpgrade(t *testing.T) {
 		w.becomes("acme-prod", "apiserver", "v1.38.0")
 		w.runs(deploymentOf("acme-prod", "apiserver"))
 		w.becomes("acme-prod", "controller-manager", "v1.38.0")
+		w.says("acme-prod", "Ready", metav1.ConditionFalse, "Upgrade from v1.37.1 to v1.38.0: Waiting for the controller manager")
 		w.upgrades("acme-prod", "v1.39.0", 5*time.Minute)
 		w.says("acme-prod", "Ready", metav1.ConditionFalse, "Upgrade from v1.37.1 to v1.38.0: ")
 		w.has("acme-prod", "apiserver", "v1.38.0")
@@ -224,5 +225,38 @@ func (w *world) struggles(name string) {
 	}}
 	if err := w.Client.Status().Update(w.Context(), pod); err != nil {
 		w.Fatal(err)
+	}
+}
+
+// Cluster API, and the rule of how far a version may go, read what there is from the
+// status of a Deployment, which knows what is up to date and not what the others are.
+func TestTheOldestVersionIsToldWhicheverWayVersionsGo(t *testing.T) {
+	for name, test := range map[string]struct {
+		known             []string
+		now               string
+		replicas, updated int32
+		want              string
+	}{
+		"of one version":    {[]string{"v1.36.3"}, "v1.36.3", 2, 1, "v1.36.3:2"},
+		"begun":             {[]string{"v1.36.3"}, "v1.36.4", 2, 0, "v1.36.3:2"},
+		"half done":         {[]string{"v1.36.3"}, "v1.36.4", 3, 1, "v1.36.3:2 v1.36.4:1"},
+		"done":              {[]string{"v1.36.3", "v1.36.4"}, "v1.36.4", 2, 2, "v1.36.4:2"},
+		"half taken back":   {[]string{"v1.36.3", "v1.36.4"}, "v1.36.3", 3, 2, "v1.36.3:2 v1.36.4:1"},
+		"none there":        {[]string{"v1.36.3"}, "v1.36.3", 0, 0, ""},
+		"never known":       {nil, "v1.36.3", 2, 1, "v1.36.3:2"},
+		"v1.9 before v1.10": {[]string{"v1.9.0"}, "v1.10.0", 2, 1, "v1.9.0:1 v1.10.0:1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := deploymentOf("acme-prod", "apiserver")
+			d.Spec.Template.Spec.Containers = []corev1.Container{{Image: "registry.k8s.io/kube-apiserver:" + test.now}}
+			d.Status.Replicas, d.Status.UpdatedReplicas = test.replicas, test.updated
+			var got []string
+			for _, v := range versions(test.known, d) {
+				got = append(got, fmt.Sprintf("%s:%d", v.Version, *v.Replicas))
+			}
+			if got := strings.Join(got, " "); got != test.want {
+				t.Errorf("got %q, want %q", got, test.want)
+			}
+		})
 	}
 }
