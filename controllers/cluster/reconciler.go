@@ -93,7 +93,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return ctrl.Result{}, fmt.Errorf("cannot get AetherControlPlane: %w", err)
 	}
 	if cp.DeletionTimestamp != nil {
-		return ctrl.Result{}, nil // what it owns goes with it; its data goes with its namespace
+		return ctrl.Result{}, r.end(ctx, cp)
 	}
 	before := cp.DeepCopy()
 	again, err := r.bring(ctx, cp)
@@ -119,6 +119,9 @@ func (r *Reconciler) bring(ctx context.Context, cp *cpv1.AetherControlPlane) (ag
 	}
 	r.set(cp, cpv1.ConditionPaused, metav1.ConditionFalse, cpv1.ReasonNotPaused, "It is reconciled")
 
+	if err := r.hold(ctx, cp); err != nil {
+		return 0, err
+	}
 	plan, err := controlplane.NewPlan(cp, r.opts)
 	if err != nil {
 		r.conclude(cp, &waiting{reason: cpv1.ReasonInvalidSpec, message: err.Error(), stuck: true})
