@@ -44,7 +44,7 @@ node: ## Build what a real node runs, once, into bin/ (Linux).
 	@$(GO) run ./test/images pause probe coredns aether namespace-operator source-controller kustomize-controller
 
 hosted: ## Make the images of what hosted control planes run (Linux).
-	@$(GO) run ./test/images etcd kube-apiserver kube-controller-manager kube-scheduler cluster-controller
+	@$(GO) run ./test/images etcd kube-apiserver kube-controller-manager kube-scheduler aether-etcd cluster-controller
 
 images: ## Make container images of all our programs, as OCI tars in bin/images/, with bills of materials.
 	@$(GO) run ./test/tools/build coredns

@@ -26,6 +26,8 @@ import (
 	"time"
 
 	"golang.org/x/mod/semver"
+
+	"github.com/aetherplatform/aether/internal/prose"
 )
 
 // helm is the program that packages the chart.
@@ -41,7 +43,17 @@ type program struct {
 	pods bool
 }
 
-var programs = []program{{name: "aether"}, {name: "namespace-operator", pods: true}, {name: "cluster-controller", pods: true}}
+var programs = []program{
+	{name: "aether"}, {name: "aether-etcd", pods: true}, {name: "cluster-controller", pods: true}, {name: "namespace-operator", pods: true},
+}
+
+func names(programs []program) []string {
+	var all []string
+	for _, p := range programs {
+		all = append(all, p.name)
+	}
+	return all
+}
 
 // options are what is made of what.
 type options struct {
@@ -66,7 +78,7 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	flags.SetOutput(stderr)
 	version := flags.String("version", "", "version to make, such as v0.1.0")
 	on := flags.String("platforms", strings.Join(platforms, ","), "platforms to build for")
-	of := flags.String("programs", "aether,namespace-operator,cluster-controller", "programs to build")
+	of := flags.String("programs", strings.Join(names(programs), ","), "programs to build")
 	dir := flags.String("out", "dist", "folder to write; a release that is there is replaced")
 	dirty := flags.Bool("allow-dirty", false, "make it of what is not committed, too; not to be published")
 	manifest := flags.String("manifests", "", "write the plain manifests of the checkout to this file, and make no release")
@@ -89,7 +101,7 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	for _, name := range strings.Split(*of, ",") {
 		i := slices.IndexFunc(programs, func(p program) bool { return p.name == name })
 		if i < 0 {
-			return fmt.Errorf("-programs: %q is not one that is released; use aether, namespace-operator or cluster-controller", name)
+			return fmt.Errorf("-programs: %q is not one that is released; use %s", name, prose.Either(names(programs)))
 		}
 		o.programs = append(o.programs, programs[i])
 	}

@@ -232,7 +232,7 @@ func TestAReleaseThatCannotBeIsRefusedFirst(t *testing.T) {
 		"build metadata": {version("v0.1.0+1"), `"v0.1.0+1" is not a version; write it as v0.1.0, or v0.1.0-rc.1 before it`},
 		"no changes":     {version("v99.0.0"), `CHANGELOG.md: there is no section for v99.0.0; begin one with "## v99.0.0 - YYYY-MM-DD", above "## v0.1.0 (unreleased)"`},
 		"platform":       {[]string{"-version", "v0.1.0", "-platforms", "plan9/amd64"}, `-platforms: "plan9/amd64" is not one that is released; use linux/amd64, linux/arm64, darwin/amd64, darwin/arm64`},
-		"program":        {[]string{"-version", "v0.1.0", "-programs", "probe"}, `-programs: "probe" is not one that is released; use aether, namespace-operator or cluster-controller`},
+		"program":        {[]string{"-version", "v0.1.0", "-programs", "probe"}, `-programs: "probe" is not one that is released; use aether, aether-etcd, cluster-controller or namespace-operator`},
 		"folder":         {[]string{"-version", "v0.1.0", "-allow-dirty", "-out", other}, other + ` holds something that is not a release: remove it, or write to another folder with -out`},
 	} {
 		t.Run(name, func(t *testing.T) {

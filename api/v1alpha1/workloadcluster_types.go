@@ -23,6 +23,7 @@ import (
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:validation:XValidation:rule="self.metadata.name.size() <= 48",message="metadata.name: a cluster's name has at most 48 characters"
 // +kubebuilder:validation:XValidation:rule="self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",message="metadata.name: Services are named after a cluster, so its name begins with a letter and has no dots; write one such as acme-prod"
+// +kubebuilder:validation:XValidation:rule="self.spec.version == oldSelf.spec.version || !self.spec.version.matches('^v1[.][0-9]+[.][0-9]+$') || [has(oldSelf.status) && has(oldSelf.status.controlPlane) && has(oldSelf.status.controlPlane.version) ? oldSelf.status.controlPlane.version : oldSelf.spec.version].all(runs, int(self.spec.version.split('.')[1]) == int(runs.split('.')[1]) ? int(self.spec.version.split('.')[2]) >= int(runs.split('.')[2]) : int(self.spec.version.split('.')[1]) == int(runs.split('.')[1]) + 1)",message="spec.version: a cluster goes up by one minor version at a time, and never back but to the version that its API servers still run"
 type WorkloadCluster struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
@@ -52,12 +53,18 @@ type WorkloadClusterSpec struct {
 	Region string `json:"region"`
 
 	// Version of Kubernetes, such as v1.36.3. It goes up by one minor version at a time,
-	// and never back.
+	// and never back but to the version that the API servers still run, as after an upgrade
+	// that failed.
 	//
 	// +kubebuilder:validation:MaxLength=32
 	// +kubebuilder:validation:XValidation:rule="self.matches('^v1[.][0-9]+[.][0-9]+$')",message="write a full version such as v1.36.3"
-	// +kubebuilder:validation:XValidation:rule="!self.matches('^v1[.][0-9]+[.][0-9]+$') || (int(self.split('.')[1]) == int(oldSelf.split('.')[1]) ? int(self.split('.')[2]) >= int(oldSelf.split('.')[2]) : int(self.split('.')[1]) == int(oldSelf.split('.')[1]) + 1)",message="a cluster goes up by one minor version at a time, and never back"
 	Version string `json:"version"`
+
+	// Hibernated ends all programs of the control plane, and keeps what they stored. Taken
+	// away, the cluster wakes as it was. Default false.
+	//
+	// +optional
+	Hibernated bool `json:"hibernated,omitempty"`
 
 	// ControlPlane is the size of the hosted control plane.
 	//
@@ -121,6 +128,34 @@ type Etcd struct {
 	// +kubebuilder:default="8Gi"
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="the volumes of etcd cannot be changed"
 	Storage *resource.Quantity `json:"storage,omitempty"`
+
+	// Snapshots of it. Default: none are taken.
+	//
+	// +optional
+	Snapshots *EtcdSnapshots `json:"snapshots,omitempty"`
+}
+
+// EtcdSnapshots are copies of an etcd that are kept on a volume of their own. They go
+// with the cluster.
+type EtcdSnapshots struct {
+	// Schedule of them as cron has it, in UTC. Default every six hours.
+	//
+	// +optional
+	// +kubebuilder:validation:MinLength=9
+	// +kubebuilder:validation:MaxLength=100
+	Schedule string `json:"schedule,omitempty"`
+
+	// Keep is how many there are before the oldest is removed. Default 28.
+	//
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=1000
+	Keep int32 `json:"keep,omitempty"`
+
+	// Size of the volume. Each snapshot takes about what the etcd holds. It cannot be changed.
+	//
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="the volume of snapshots cannot be changed"
+	Size resource.Quantity `json:"size"`
 }
 
 // ClusterNetwork is a cluster's address ranges.
@@ -240,9 +275,10 @@ type ControlPlaneStatus struct {
 	// +optional
 	Endpoint string `json:"endpoint,omitempty"`
 
-	// Version of the oldest API server.
+	// Version of the oldest API server. It is empty until there has been one.
 	//
 	// +optional
+	// +kubebuilder:validation:MaxLength=32
 	Version string `json:"version,omitempty"`
 }
 

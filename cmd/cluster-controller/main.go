@@ -61,7 +61,7 @@ func run(o options) error {
 		return fmt.Errorf("cannot make the manager: %w", err)
 	}
 	clusters := cluster.Options{
-		ControlPlane: controlplane.Options{Repository: c.Images.Repository, EtcdImage: c.Images.Etcd},
+		ControlPlane: controlplane.Options{Repository: c.Images.Repository, EtcdImage: c.Images.Etcd, SnapshotImage: c.Images.Snapshot},
 		Concurrency:  c.Concurrency,
 	}
 	if c.Reach == clustercontroller.ReachPortForward {

@@ -42,7 +42,7 @@ func TestRolesAreWhatTheControllersAskFor(t *testing.T) {
 		"namespace-operator": {controllers: []string{"namespace", "secret", "source"}},
 		"cluster-controller": {
 			controllers:  []string{"cluster"},
-			perNamespace: map[string][]string{"aether-cluster-controller-secrets": {"create .secrets", "get .secrets", "patch .secrets"}},
+			perNamespace: map[string][]string{"aether-cluster-controller-secrets": {"create .secrets", "delete .secrets", "get .secrets", "list .secrets", "patch .secrets"}},
 		},
 	} {
 		t.Run(program, func(t *testing.T) {

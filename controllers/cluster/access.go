@@ -139,7 +139,7 @@ func kubeconfig(cluster string, c credential) ([]byte, error) {
 // greet asks an API server whether it is ready, and gives the cluster what every
 // cluster has. After that, Cluster API's controllers may use the kubeconfig.
 func (r *Reconciler) greet(ctx context.Context, s *scope) error {
-	if r.met.knows(s.cp) {
+	if r.met.knows(s.cp, s.plan.Version()) {
 		// Said each time: what was to be written the first time may have been refused.
 		s.cp.Status.Initialization.ControlPlaneInitialized = ptr.To(true)
 		return nil
@@ -149,7 +149,11 @@ func (r *Reconciler) greet(ctx context.Context, s *scope) error {
 		return err
 	}
 	m, err := r.reach(c)
+	said := ""
 	if err == nil {
+		said, err = m.version(ctx)
+	}
+	if err == nil && controlplane.Same(s.plan.Version(), said) {
 		err = m.prepare(ctx)
 	}
 	switch {
@@ -158,7 +162,10 @@ func (r *Reconciler) greet(ctx context.Context, s *scope) error {
 	case err != nil:
 		return &waiting{reason: cpv1.ReasonUnreachable, after: soon, message: fmt.Sprintf("The API servers do not answer at %s: %v", c.url(), err)}
 	}
+	if !controlplane.Same(s.plan.Version(), said) {
+		return &waiting{reason: cpv1.ReasonWaiting, after: soon, message: fmt.Sprintf("The API servers answer as %s, want %s", said, s.plan.Version())}
+	}
 	s.cp.Status.Initialization.ControlPlaneInitialized = ptr.To(true)
-	r.met.meet(s.cp)
+	r.met.meet(s.cp, s.plan.Version())
 	return nil
 }

@@ -69,16 +69,16 @@ func TestAControlPlaneOfClusterAPI(t *testing.T) {
 		})
 	})
 	w.run("is initialized once an API server has answered, and hands over its endpoint", func(w *world) {
-		w.becomes(cluster, "status.initialization.controlPlaneInitialized", nil)
+		w.showsIn(cluster, "status.initialization.controlPlaneInitialized", nil)
 		w.comesUp("acme-capi")
-		w.becomes(cluster, "status.initialization.controlPlaneInitialized", true)
-		w.becomes(cluster, "spec.controlPlaneEndpoint.host", "acme-capi-apiserver.aether-cluster-acme-capi.svc")
-		w.becomes(cluster, "spec.controlPlaneEndpoint.port", int64(6443))
-		w.becomes(cluster, "status.phase", "Provisioned")
+		w.showsIn(cluster, "status.initialization.controlPlaneInitialized", true)
+		w.showsIn(cluster, "spec.controlPlaneEndpoint.host", "acme-capi-apiserver.aether-cluster-acme-capi.svc")
+		w.showsIn(cluster, "spec.controlPlaneEndpoint.port", int64(6443))
+		w.showsIn(cluster, "status.phase", "Provisioned")
 	})
 	w.run("says how many there are, and that they are available", func(w *world) {
 		for _, field := range []string{"desiredReplicas", "replicas", "readyReplicas", "availableReplicas", "upToDateReplicas"} {
-			w.becomes(cluster, "status.controlPlane."+field, int64(2))
+			w.showsIn(cluster, "status.controlPlane."+field, int64(2))
 		}
 		w.conditionOf(cluster, "ControlPlaneInitialized")
 		w.conditionOf(cluster, "ControlPlaneAvailable")
@@ -149,8 +149,8 @@ func (w *world) object(kind schema.GroupVersionKind, name string, spec map[strin
 	return u
 }
 
-// becomes waits until a field of an object has a value; nil is none.
-func (w *world) becomes(o *unstructured.Unstructured, field string, want any) {
+// showsIn waits until a field of an object has a value; nil is none.
+func (w *world) showsIn(o *unstructured.Unstructured, field string, want any) {
 	w.Helper()
 	testenv.Eventually(w.T, func(ctx context.Context) error {
 		if err := w.Client.Get(ctx, client.ObjectKeyFromObject(o), o); err != nil {

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net"
 	"sync"
@@ -11,6 +12,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/version"
 	"k8s.io/client-go/kubernetes"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -23,6 +25,8 @@ type member interface {
 	// prepare asks whether the API server is ready, and gives the cluster what every
 	// cluster has.
 	prepare(ctx context.Context) error
+	// version that the API server says it has.
+	version(ctx context.Context) (string, error)
 }
 
 // patience with an API server that does not answer: others wait for their turn.
@@ -67,25 +71,43 @@ func (h hosted) prepare(ctx context.Context) error {
 	return nil
 }
 
+func (h hosted) version(ctx context.Context) (string, error) {
+	var info version.Info
+	raw, err := h.Discovery().RESTClient().Get().AbsPath("/version").Do(ctx).Raw()
+	if err != nil {
+		return "", fmt.Errorf("it does not tell its version: %w", err)
+	}
+	if err := json.Unmarshal(raw, &info); err != nil {
+		return "", fmt.Errorf("it does not tell its version: %w", err)
+	}
+	return info.GitVersion, nil
+}
+
 // acquaintances are the control planes whose API server has answered this process.
 type acquaintances struct {
 	mu sync.Mutex
-	of map[types.NamespacedName]types.UID
+	of map[types.NamespacedName]acquaintance
 }
 
-func (a *acquaintances) knows(cp *cpv1.AetherControlPlane) bool {
+// acquaintance is with API servers of a version.
+type acquaintance struct {
+	uid     types.UID
+	version string
+}
+
+func (a *acquaintances) knows(cp *cpv1.AetherControlPlane, version string) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.of[client.ObjectKeyFromObject(cp)] == cp.UID
+	return a.of[client.ObjectKeyFromObject(cp)] == acquaintance{cp.UID, version}
 }
 
-func (a *acquaintances) meet(cp *cpv1.AetherControlPlane) {
+func (a *acquaintances) meet(cp *cpv1.AetherControlPlane, version string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.of == nil {
-		a.of = map[types.NamespacedName]types.UID{}
+		a.of = map[types.NamespacedName]acquaintance{}
 	}
-	a.of[client.ObjectKeyFromObject(cp)] = cp.UID
+	a.of[client.ObjectKeyFromObject(cp)] = acquaintance{cp.UID, version}
 }
 
 func (a *acquaintances) forget(name types.NamespacedName) {

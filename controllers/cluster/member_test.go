@@ -66,10 +66,16 @@ func TestAClusterGetsWhatEveryClusterHas(t *testing.T) {
 // Cluster API waits for it, and a status that was written when an API server answered for
 // the first time may have been refused.
 func TestAControlPlaneThatHasAnsweredStaysInitialized(t *testing.T) {
-	cp := &cpv1.AetherControlPlane{ObjectMeta: metav1.ObjectMeta{Namespace: "aether-cluster-acme-prod", Name: "acme-prod", UID: "one"}}
+	cp := &cpv1.AetherControlPlane{ObjectMeta: metav1.ObjectMeta{Namespace: "aether-cluster-acme-prod", Name: "acme-prod", UID: "one"}, Spec: cpv1.AetherControlPlaneSpec{
+		Version: "v1.36.3", Network: cpv1.Network{PodCIDR: "10.100.0.0/16", ServiceCIDR: "10.101.0.0/16"},
+	}}
 	r := &Reconciler{}
-	r.met.meet(cp)
-	if err := r.greet(t.Context(), &scope{cp: cp}); err != nil {
+	plan, err := controlplane.NewPlan(cp, controlplane.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.met.meet(cp, "v1.36.3")
+	if err := r.greet(t.Context(), &scope{cp: cp, plan: plan}); err != nil {
 		t.Fatal(err)
 	}
 	if !ptr.Deref(cp.Status.Initialization.ControlPlaneInitialized, false) {

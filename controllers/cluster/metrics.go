@@ -18,13 +18,27 @@ var (
 		Name: "aether_control_plane_certificate_expiry_seconds",
 		Help: "When a certificate of a hosted control plane ends, in seconds since 1970.",
 	}, []string{"namespace", "name", "certificate"})
+	snapshotTime = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "aether_control_plane_last_snapshot_timestamp_seconds",
+		Help: "When the newest snapshot of etcd of a hosted control plane was taken, in seconds since 1970.",
+	}, []string{"namespace", "name"})
+	snapshotSize = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "aether_control_plane_last_snapshot_size_bytes",
+		Help: "Size of the newest snapshot of etcd of a hosted control plane.",
+	}, []string{"namespace", "name"})
+	upgradeFailed = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "aether_control_plane_upgrade_failed",
+		Help: "Whether the version that a hosted control plane is asked to have failed: 1 or 0.",
+	}, []string{"namespace", "name"})
 	objectsApplied = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "aether_control_plane_objects_applied_total",
 		Help: "Objects of hosted control planes that were written.",
 	})
 )
 
-func init() { metrics.Registry.MustRegister(available, expiry, objectsApplied) }
+func init() {
+	metrics.Registry.MustRegister(available, expiry, snapshotTime, snapshotSize, upgradeFailed, objectsApplied)
+}
 
 func measure(cp *cpv1.AetherControlPlane) {
 	is := 0.0
@@ -32,6 +46,15 @@ func measure(cp *cpv1.AetherControlPlane) {
 		is = 1
 	}
 	available.WithLabelValues(cp.Namespace, cp.Name).Set(is)
+	if last := cp.Status.LastSnapshot; last != nil {
+		snapshotTime.WithLabelValues(cp.Namespace, cp.Name).Set(float64(last.Time.Unix()))
+		snapshotSize.WithLabelValues(cp.Namespace, cp.Name).Set(float64(last.Size))
+	}
+	failed := 0.0
+	if u := cp.Status.Upgrade; u != nil && u.Failure != "" {
+		failed = 1
+	}
+	upgradeFailed.WithLabelValues(cp.Namespace, cp.Name).Set(failed)
 	for _, c := range cp.Status.Certificates {
 		if c.NotAfter != nil {
 			expiry.WithLabelValues(cp.Namespace, cp.Name, c.Name).Set(float64(c.NotAfter.Unix()))
@@ -41,6 +64,7 @@ func measure(cp *cpv1.AetherControlPlane) {
 
 func unmeasure(name types.NamespacedName) {
 	labels := prometheus.Labels{"namespace": name.Namespace, "name": name.Name}
-	available.DeletePartialMatch(labels)
-	expiry.DeletePartialMatch(labels)
+	for _, gauge := range []*prometheus.GaugeVec{available, expiry, snapshotTime, snapshotSize, upgradeFailed} {
+		gauge.DeletePartialMatch(labels)
+	}
 }

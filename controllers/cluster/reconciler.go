@@ -59,6 +59,8 @@ type scope struct {
 	plan *controlplane.Plan
 	// trust marks the authorities that etcd trusts.
 	trust string
+	// pending is what is asked for and not there yet, though every stage is.
+	pending *waiting
 }
 
 // A waiting is why a stage has not come yet. It is no failure: a watch wakes the control
@@ -93,7 +95,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return ctrl.Result{}, fmt.Errorf("cannot get AetherControlPlane: %w", err)
 	}
 	if cp.DeletionTimestamp != nil {
-		return ctrl.Result{}, nil // what it owns goes with it; its data goes with its namespace
+		return ctrl.Result{}, r.end(ctx, cp)
 	}
 	before := cp.DeepCopy()
 	again, err := r.bring(ctx, cp)
@@ -119,13 +121,22 @@ func (r *Reconciler) bring(ctx context.Context, cp *cpv1.AetherControlPlane) (ag
 	}
 	r.set(cp, cpv1.ConditionPaused, metav1.ConditionFalse, cpv1.ReasonNotPaused, "It is reconciled")
 
+	if err := r.hold(ctx, cp); err != nil {
+		return 0, err
+	}
 	plan, err := controlplane.NewPlan(cp, r.opts)
 	if err != nil {
 		r.conclude(cp, &waiting{reason: cpv1.ReasonInvalidSpec, message: err.Error(), stuck: true})
 		return 0, nil //nolint:nilerr // only another spec helps, and that wakes it
 	}
 	s := &scope{cp: cp, plan: plan}
-	for _, stage := range r.stages() {
+	stages := r.stages()
+	if cp.Spec.Hibernated {
+		stages = r.asleep()
+	} else {
+		r.wake(cp)
+	}
+	for _, stage := range stages {
 		if err := stage.do(ctx, s); err != nil {
 			w := &waiting{reason: cpv1.ReasonFailed, message: err.Error()}
 			if errors.As(err, &w) {
@@ -133,13 +144,23 @@ func (r *Reconciler) bring(ctx context.Context, cp *cpv1.AetherControlPlane) (ag
 			}
 			r.set(cp, stage.condition, metav1.ConditionFalse, w.reason, w.message)
 			r.observe(ctx, s)
+			after := w.after
+			if s.pending != nil {
+				after = sooner(after, s.pending.after)
+				if s.pending.stuck && err == nil {
+					w = s.pending // what a person must do goes before what is on its way
+				}
+			}
 			r.conclude(cp, w)
-			return w.after, err
+			return after, err
 		}
 		r.set(cp, stage.condition, metav1.ConditionTrue, cpv1.ReasonAvailable, stage.done)
 	}
 	r.observe(ctx, s)
-	r.conclude(cp, nil)
+	r.conclude(cp, s.pending)
+	if s.pending != nil {
+		return s.pending.after, nil
+	}
 	return 0, nil
 }
 
@@ -165,8 +186,10 @@ func (r *Reconciler) conclude(cp *cpv1.AetherControlPlane, w *waiting) {
 	status.SetConditions(&cp.Status.Conditions, cp.Generation, metav1.NewTime(r.now()), ready, w != nil && !w.stuck, w != nil && w.stuck)
 
 	// A control plane that waits for a part that is renewed still serves.
-	serves := meta.IsStatusConditionTrue(cp.Status.Conditions, cpv1.ConditionAPIServerReady) && ptr.Deref(cp.Status.AvailableReplicas, 0) > 0
+	serves := serves(cp)
 	switch {
+	case cp.Spec.Hibernated:
+		r.set(cp, cpv1.ConditionAvailable, metav1.ConditionFalse, cpv1.ReasonHibernated, "It hibernates")
 	case serves && w == nil:
 		r.set(cp, cpv1.ConditionAvailable, metav1.ConditionTrue, cpv1.ReasonAvailable, "The API servers answer")
 	case serves:
@@ -187,6 +210,7 @@ func (r *Reconciler) set(cp *cpv1.AetherControlPlane, condition string, is metav
 
 // tell makes an event of what has changed for the better or the worse.
 func (r *Reconciler) tell(before, cp *cpv1.AetherControlPlane) {
+	r.tellOfUpgrade(before, cp)
 	was := meta.FindStatusCondition(before.Status.Conditions, cpv1.ConditionAvailable)
 	is := meta.FindStatusCondition(cp.Status.Conditions, cpv1.ConditionAvailable)
 	if is == nil || was != nil && was.Status == is.Status && was.Reason == is.Reason {

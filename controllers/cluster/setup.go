@@ -9,6 +9,7 @@ import (
 
 	certmanager "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
@@ -55,6 +56,7 @@ var (
 	ownKinds = []schema.GroupVersionKind{
 		appsv1.SchemeGroupVersion.WithKind("Deployment"),
 		appsv1.SchemeGroupVersion.WithKind("StatefulSet"),
+		batchv1.SchemeGroupVersion.WithKind("CronJob"),
 		corev1.SchemeGroupVersion.WithKind("ConfigMap"),
 		corev1.SchemeGroupVersion.WithKind("Service"),
 		networkingv1.SchemeGroupVersion.WithKind("NetworkPolicy"),
@@ -71,7 +73,7 @@ var (
 func AddToScheme(s *runtime.Scheme) error {
 	for _, add := range []func(*runtime.Scheme) error{
 		cpv1.AddToScheme, v1alpha1.AddToScheme, certmanager.AddToScheme,
-		appsv1.AddToScheme, corev1.AddToScheme, networkingv1.AddToScheme, policyv1.AddToScheme, rbacv1.AddToScheme,
+		appsv1.AddToScheme, batchv1.AddToScheme, corev1.AddToScheme, networkingv1.AddToScheme, policyv1.AddToScheme, rbacv1.AddToScheme,
 	} {
 		if err := add(s); err != nil {
 			return fmt.Errorf("cannot register kinds: %w", err)
@@ -165,6 +167,9 @@ func (r *Reconciler) setup(mgr ctrl.Manager, concurrency int) error {
 			return err
 		}
 	}
+	if err := owned.watchBy(batchv1.SchemeGroupVersion.WithKind("Job"), ofJob); err != nil {
+		return err
+	}
 	r.watch = owned.certManager
 	clusters := &clusterWatch{mgr: mgr, controller: c}
 	r.watchClusters = clusters.begin
@@ -181,9 +186,13 @@ type ownedWatch struct {
 }
 
 func (w *ownedWatch) watch(kind schema.GroupVersionKind) error {
+	return w.watchBy(kind, handler.EnqueueRequestForOwner(w.mgr.GetScheme(), w.mgr.GetRESTMapper(), &cpv1.AetherControlPlane{}, handler.OnlyControllerOwner()))
+}
+
+// watchBy has a handler say which control plane an object is of.
+func (w *ownedWatch) watchBy(kind schema.GroupVersionKind, owner handler.EventHandler) error {
 	o := &unstructured.Unstructured{}
 	o.SetGroupVersionKind(kind)
-	owner := handler.EnqueueRequestForOwner(w.mgr.GetScheme(), w.mgr.GetRESTMapper(), &cpv1.AetherControlPlane{}, handler.OnlyControllerOwner())
 	if err := w.controller.Watch(source.Kind[client.Object](w.mgr.GetCache(), o, owner)); err != nil {
 		return fmt.Errorf("cannot watch %s: %w", kind.Kind, err)
 	}

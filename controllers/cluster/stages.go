@@ -14,7 +14,6 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -158,6 +157,9 @@ func (r *Reconciler) etcd(ctx context.Context, s *scope) error {
 	for _, o := range s.plan.EtcdServices() {
 		objects = append(objects, o)
 	}
+	if err := r.restore(ctx, s, false); err != nil {
+		return err
+	}
 	set := s.plan.EtcdStatefulSet(s.trust)
 	if err := r.put(ctx, append(objects, set)...); err != nil {
 		return err
@@ -167,14 +169,33 @@ func (r *Reconciler) etcd(ctx context.Context, s *scope) error {
 	}
 	want := ptr.Deref(set.Spec.Replicas, 1)
 	if st := set.Status; st.ObservedGeneration < set.Generation || st.ReadyReplicas < want || st.UpdatedReplicas < want {
-		return &waiting{reason: cpv1.ReasonWaiting, message: fmt.Sprintf("Waiting for etcd: %d of %d members are ready, %d up to date", st.ReadyReplicas, want, st.UpdatedReplicas)}
+		message := fmt.Sprintf("Waiting for etcd: %d of %d members are ready, %d up to date", st.ReadyReplicas, want, st.UpdatedReplicas)
+		if s.cp.Spec.Etcd.RestoreFrom != nil && s.cp.Status.RestoredFrom == "" {
+			message += fmt.Sprintf("; they begin with snapshot %s", s.cp.Spec.Etcd.RestoreFrom.Snapshot)
+			if why := r.troubles(ctx, s, controlplane.Etcd); why != "" {
+				message += ": " + why
+			}
+		}
+		return &waiting{reason: cpv1.ReasonWaiting, message: message}
 	}
-	return nil
+	if s.cp.Status.RestoredFrom == "" {
+		if err := r.restore(ctx, s, true); err != nil {
+			return err
+		}
+	}
+	return r.snapshots(ctx, s)
 }
 
 // apiServers starts the API servers, waits until one answers, and gives the cluster what
 // every cluster has.
 func (r *Reconciler) apiServers(ctx context.Context, s *scope) error {
+	if err := r.steer(ctx, s); err != nil {
+		return err
+	}
+	return r.judge(ctx, s, r.serveAPI(ctx, s))
+}
+
+func (r *Reconciler) serveAPI(ctx context.Context, s *scope) error {
 	deployment := s.plan.APIServerDeployment()
 	if err := r.put(ctx, s.plan.APIServerService(), deployment); err != nil {
 		return err
@@ -190,6 +211,10 @@ func (r *Reconciler) apiServers(ctx context.Context, s *scope) error {
 
 // managers starts what works through the API servers.
 func (r *Reconciler) managers(ctx context.Context, s *scope) error {
+	return r.finish(s, r.manage(ctx, s))
+}
+
+func (r *Reconciler) manage(ctx context.Context, s *scope) error {
 	deployments := []*appsv1.Deployment{s.plan.ControllerManagerDeployment(), s.plan.SchedulerDeployment()}
 	if err := r.put(ctx, s.plan.Kubeconfigs(), deployments[0], deployments[1]); err != nil {
 		return err
@@ -220,38 +245,4 @@ func unseen(err error, what string) error {
 		return &waiting{reason: cpv1.ReasonWaiting, message: "Waiting for " + what}
 	}
 	return err
-}
-
-// observe writes into the status what there is of the API servers, whatever the stage.
-func (r *Reconciler) observe(ctx context.Context, s *scope) {
-	d := s.plan.APIServerDeployment()
-	s.cp.Status.Selector = s.plan.APIServerSelector()
-	name := types.NamespacedName{Namespace: d.Namespace, Name: d.Name}
-	*d = appsv1.Deployment{}
-	if err := r.read(ctx, name, d); client.IgnoreNotFound(err) != nil {
-		return // as it was
-	}
-	st := d.Status
-	s.cp.Status.Replicas, s.cp.Status.ReadyReplicas = ptr.To(st.Replicas), ptr.To(st.ReadyReplicas)
-	s.cp.Status.AvailableReplicas, s.cp.Status.UpToDateReplicas = ptr.To(st.AvailableReplicas), ptr.To(st.UpdatedReplicas)
-	s.cp.Status.Version, s.cp.Status.Versions = versions(s.cp.Status.Version, s.cp.Spec.Version, st)
-}
-
-// versions are the oldest version of the API servers, and how many have which. Those that
-// are not up to date have the version that all had before.
-func versions(before, now string, st appsv1.DeploymentStatus) (oldest string, counts []cpv1.VersionCount) {
-	old := st.Replicas - st.UpdatedReplicas
-	if before == "" || before == now {
-		before, old = now, st.Replicas
-	}
-	if old > 0 {
-		counts = append(counts, cpv1.VersionCount{Version: before, Replicas: ptr.To(old)})
-	}
-	if before != now && st.UpdatedReplicas > 0 {
-		counts = append(counts, cpv1.VersionCount{Version: now, Replicas: ptr.To(st.UpdatedReplicas)})
-	}
-	if len(counts) == 0 {
-		return before, nil
-	}
-	return counts[0].Version, counts
 }

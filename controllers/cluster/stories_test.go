@@ -366,6 +366,55 @@ func TestAWorkloadCluster(t *testing.T) {
 		w.told("acme-taken", "Namespace aether-cluster-acme-taken is there and is not this cluster's; delete it, or name the cluster otherwise")
 		w.missing(&cpv1.AetherControlPlane{ObjectMeta: metav1.ObjectMeta{Namespace: "aether-cluster-acme-taken", Name: "acme-taken"}})
 	})
+	w.run("leaves no key behind when its control plane alone is deleted, and takes none of a neighbour", func(w *world) {
+		w.asks("acme-alone")
+		w.says("acme-alone", "CertificatesReady", metav1.ConditionTrue, "")
+		other := &cpv1.AetherControlPlane{ObjectMeta: metav1.ObjectMeta{Namespace: namespaceOf("acme-alone"), Name: "acme-beside"}}
+		cp, err := w.controlPlane(w.Context(), "acme-alone")
+		if err != nil {
+			w.Fatal(err)
+		}
+		other.Spec = *cp.Spec.DeepCopy()
+		other.Spec.ControlPlaneEndpoint = nil
+		w.create(other)
+		keys := func(ctx context.Context) (mine, theirs []string) {
+			var secrets corev1.SecretList
+			if err := w.Client.List(ctx, &secrets, client.InNamespace(cp.Namespace)); err != nil {
+				w.Fatal(err)
+			}
+			for _, s := range secrets.Items {
+				if strings.HasPrefix(s.Name, "acme-beside") {
+					theirs = append(theirs, s.Name)
+				} else {
+					mine = append(mine, s.Name)
+				}
+			}
+			return mine, theirs
+		}
+		const all = 14 // certificates
+		testenv.Eventually(w.T, func(ctx context.Context) error {
+			if mine, theirs := keys(ctx); len(mine) < all || len(theirs) < all {
+				return fmt.Errorf("there are Secrets %v and %v", mine, theirs)
+			}
+			return nil
+		})
+		if err := w.Client.Delete(w.Context(), cp); err != nil {
+			w.Fatal(err)
+		}
+		testenv.Eventually(w.T, func(ctx context.Context) error {
+			if mine, _ := keys(ctx); len(mine) > 0 {
+				return fmt.Errorf("there still are Secrets %v", mine)
+			}
+			return testenv.Gone(w.Client.Get(ctx, client.ObjectKeyFromObject(cp), cp))
+		})
+		<-time.After(2 * time.Second) // cert-manager issues none anew
+		if mine, theirs := keys(w.Context()); len(mine) > 0 || len(theirs) < all {
+			w.Errorf("there are Secrets %v, and of its neighbour %v", mine, theirs)
+		}
+		if err := w.Client.Delete(w.Context(), other); err != nil {
+			w.Fatal(err)
+		}
+	})
 	w.run("runs on when its file is gone, and keeps its data while Git asks for it", func(w *world) {
 		wc := &v1alpha1.WorkloadCluster{ObjectMeta: metav1.ObjectMeta{Name: "acme-prod"}}
 		if err := w.Client.Delete(w.Context(), wc); err != nil {

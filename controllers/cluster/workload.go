@@ -116,7 +116,11 @@ func (r *WorkloadReconciler) make(ctx context.Context, wc *v1alpha1.WorkloadClus
 		return &waiting{reason: v1alpha1.ReasonNotSupported, stuck: true, message: fmt.Sprintf(
 			"The control plane is ready; this release does not make %s", strings.Join(asked, " and "))}
 	}
-	r.conclude(wc, metav1.Condition{Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonReconciled, Message: "The control plane is ready"}, false)
+	message := "The control plane is ready"
+	if cp.Spec.Hibernated {
+		message = "The control plane hibernates"
+	}
+	r.conclude(wc, metav1.Condition{Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonReconciled, Message: message}, false)
 	return nil
 }
 
@@ -177,13 +181,16 @@ func (r *WorkloadReconciler) controlPlane(ctx context.Context, wc *v1alpha1.Work
 			controlplane.LabelCluster: wc.Name, controlplane.LabelManagedBy: controlplane.ManagedBy,
 		}},
 		Spec: cpv1.AetherControlPlaneSpec{
-			Version: wc.Spec.Version, Resources: asked.Resources,
+			Version: wc.Spec.Version, Hibernated: wc.Spec.Hibernated, Resources: asked.Resources,
 			Network: cpv1.Network{PodCIDR: wc.Spec.Network.PodCIDR, ServiceCIDR: wc.Spec.Network.ServiceCIDR, Domain: wc.Spec.Network.Domain},
 			Etcd:    cpv1.EtcdSpec{Replicas: asked.Etcd.Replicas, Storage: asked.Etcd.Storage},
 		},
 	}
 	if asked.Replicas > 0 {
 		cp.Spec.Replicas = ptr.To(asked.Replicas)
+	}
+	if asked := asked.Etcd.Snapshots; asked != nil {
+		cp.Spec.Etcd.Snapshots = &cpv1.Snapshots{Schedule: asked.Schedule, Keep: asked.Keep, Volume: cpv1.SnapshotVolume{Size: asked.Size}}
 	}
 	want, err := encode(cp, r.Scheme())
 	if err != nil {

@@ -47,6 +47,7 @@ type world struct {
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{T: t, Env: testenv.Start(t), wire: &wire{}, members: &members{}}
+	w.members.client = w.Client
 	if err := AddToScheme(w.Scheme); err != nil {
 		t.Fatal(err)
 	}
@@ -233,9 +234,12 @@ func (w *world) silent() {
 
 // members are the clusters behind the control planes.
 type members struct {
-	mu       sync.Mutex
-	away     bool
-	prepared []credential
+	mu   sync.Mutex
+	away bool
+	// pretended is the version that all say they have; "" is that of their Deployment.
+	pretended string
+	client    client.Client
+	prepared  []credential
 }
 
 func (m *members) reach(c credential) (member, error) { return answering{m, c}, nil }
@@ -259,6 +263,30 @@ func (a answering) prepare(context.Context) error {
 	}
 	a.prepared = append(a.prepared, a.with)
 	return nil
+}
+
+// pretend has all API servers say that they have a version.
+func (m *members) pretend(version string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.pretended = version
+}
+
+func (a answering) version(ctx context.Context) (string, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.away {
+		return "", errors.New("connection refused")
+	}
+	if a.pretended != "" {
+		return a.pretended, nil
+	}
+	d := &appsv1.Deployment{}
+	at := strings.Split(a.with.endpoint.Host, ".")
+	if err := a.client.Get(ctx, client.ObjectKey{Namespace: at[1], Name: at[0]}, d); err != nil {
+		return "", err
+	}
+	return controlplane.VersionOf(d.Spec.Template.Spec.Containers[0].Image) + "+test", nil
 }
 
 // wire notes what is written, and can cut the controller off, as a kill would.

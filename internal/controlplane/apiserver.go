@@ -81,6 +81,11 @@ func (p *Plan) APIServerDeployment() *appsv1.Deployment {
 	return p.deployment(APIServer, pod)
 }
 
+// Deployments are those of the programs of Kubernetes, in the order in which they start.
+func (p *Plan) Deployments() []*appsv1.Deployment {
+	return []*appsv1.Deployment{p.APIServerDeployment(), p.ControllerManagerDeployment(), p.SchedulerDeployment()}
+}
+
 // deployment of a component, of which none goes before another has come.
 func (p *Plan) deployment(component string, pod corev1.PodTemplateSpec) *appsv1.Deployment {
 	return &appsv1.Deployment{ObjectMeta: p.meta(p.name(component), component), Spec: appsv1.DeploymentSpec{
@@ -96,7 +101,7 @@ func (p *Plan) deployment(component string, pod corev1.PodTemplateSpec) *appsv1.
 
 // image of a program of Kubernetes.
 func (p *Plan) image(program string) string {
-	return p.opts.Repository + "/" + program + ":" + p.cp.Spec.Version
+	return p.opts.Repository + "/" + program + ":" + p.version
 }
 
 // APIServerSelector finds the Pods of the API servers, as a string.

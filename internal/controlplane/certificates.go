@@ -128,7 +128,7 @@ func (p *Plan) leaves() []certificate {
 		apiNames = appendNew(apiNames, host)
 	}
 	loopback := []string{"127.0.0.1", "::1"}
-	return []certificate{
+	leaves := []certificate{
 		{name: apiServer, authority: CA, commonName: "kube-apiserver", server: true, names: apiNames, addresses: apiAddresses},
 		// Without a group: the right to reach kubelets is bound to the name.
 		{name: kubeletClient, authority: CA, commonName: "kube-apiserver-kubelet-client", client: true},
@@ -144,6 +144,10 @@ func (p *Plan) leaves() []certificate {
 		// and compares, and a wildcard it could only look up backwards.
 		{name: etcdPeer, authority: EtcdCA, commonName: "etcd-peer", server: true, client: true, names: append(p.members(), "localhost"), addresses: loopback},
 	}
+	if p.cp.Spec.Etcd.Snapshots != nil {
+		leaves = append(leaves, certificate{name: etcdBackup, authority: EtcdCA, commonName: "aether-etcd-backup", client: true})
+	}
+	return leaves
 }
 
 // AdminGroup is the group of who holds the admin's kubeconfig. Unlike system:masters it

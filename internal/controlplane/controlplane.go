@@ -14,12 +14,14 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 
 	cpv1 "github.com/aetherplatform/aether/api/controlplane/v1alpha1"
+	"github.com/aetherplatform/aether/internal/version"
 )
 
 // Labels of everything that belongs to a control plane.
@@ -65,12 +67,17 @@ type Options struct {
 	// EtcdImage is etcd's, of version 3.6.14 or later: earlier ones let readers of etcd
 	// past its access rules (GHSA-xg4h-6gfc-h4m8). Default registry.k8s.io/etcd:3.6.16-0.
 	EtcdImage string
+	// SnapshotImage holds aether-etcd, which takes and restores snapshots. Default
+	// ghcr.io/aetherplatform/aether-etcd of this program's version.
+	SnapshotImage string
 }
 
 // Defaults of Options.
 const (
 	DefaultRepository = "registry.k8s.io"
 	DefaultEtcdImage  = "registry.k8s.io/etcd:3.6.16-0"
+	// DefaultSnapshotImage has this program's version for its tag.
+	DefaultSnapshotImage = "ghcr.io/aetherplatform/aether-etcd"
 )
 
 // Plan makes the objects of one control plane.
@@ -79,6 +86,8 @@ type Plan struct {
 	opts Options
 	// kubernetes is the address of the Service kubernetes in the cluster.
 	kubernetes netip.Addr
+	// version of the programs of Kubernetes.
+	version string
 }
 
 // NewPlan checks what the API's schema cannot.
@@ -88,6 +97,9 @@ func NewPlan(cp *cpv1.AetherControlPlane, opts Options) (*Plan, error) {
 	}
 	if opts.EtcdImage == "" {
 		opts.EtcdImage = DefaultEtcdImage
+	}
+	if opts.SnapshotImage == "" {
+		opts.SnapshotImage = DefaultSnapshotImage + ":" + strings.TrimPrefix(version.Version, "v") // as images are tagged
 	}
 	services, err := netip.ParsePrefix(cp.Spec.Network.ServiceCIDR)
 	if err != nil {
@@ -104,7 +116,7 @@ func NewPlan(cp *cpv1.AetherControlPlane, opts Options) (*Plan, error) {
 	if !services.Contains(first) {
 		return nil, fmt.Errorf("spec.network.serviceCIDR: %s has no room for a Service; write a larger range, such as 10.101.0.0/16", services)
 	}
-	return &Plan{cp: cp, opts: opts, kubernetes: first}, nil
+	return &Plan{cp: cp, opts: opts, kubernetes: first, version: cp.Spec.Version}, nil
 }
 
 // ClusterName is the cluster's name: that of Cluster API's Cluster, or the control
@@ -145,6 +157,9 @@ func (p *Plan) meta(name, component string) metav1.ObjectMeta {
 // Meta is that of an object which no component has for its own.
 func (p *Plan) Meta(name string) metav1.ObjectMeta { return p.meta(name, "") }
 
+// Selector finds the Pods of a component.
+func (p *Plan) Selector(component string) map[string]string { return p.selector(component) }
+
 // selector of a component's Pods; of all of the control plane's when that is "".
 func (p *Plan) selector(component string) map[string]string {
 	labels := map[string]string{LabelCluster: ClusterName(p.cp), labelName: "aether-control-plane"}
@@ -154,7 +169,12 @@ func (p *Plan) selector(component string) map[string]string {
 	return labels
 }
 
-func (p *Plan) replicas() int32 { return ptr.Deref(p.cp.Spec.Replicas, 2) }
+func (p *Plan) replicas() int32 {
+	if p.cp.Spec.Hibernated {
+		return 0
+	}
+	return ptr.Deref(p.cp.Spec.Replicas, 2)
+}
 
 // pod is what all Pods of a control plane have in common: they meet the Pod Security
 // Standard restricted, hold no token of this cluster, and prefer to be apart.

@@ -54,12 +54,27 @@ func planOf(t *testing.T, cp *cpv1.AetherControlPlane) *Plan {
 
 // pods are those of a control plane by component.
 func pods(p *Plan) map[string]corev1.PodTemplateSpec {
-	return map[string]corev1.PodTemplateSpec{
+	all := map[string]corev1.PodTemplateSpec{
 		Etcd:              p.EtcdStatefulSet("trust").Spec.Template,
 		APIServer:         p.APIServerDeployment().Spec.Template,
 		ControllerManager: p.ControllerManagerDeployment().Spec.Template,
 		Scheduler:         p.SchedulerDeployment().Spec.Template,
 	}
+	if _, schedule := p.SnapshotObjects(); schedule != nil {
+		all[Snapshot] = schedule.Spec.JobTemplate.Spec.Template
+	}
+	if first := all[Etcd].Spec.InitContainers; len(first) > 0 {
+		restore := all[Etcd]
+		restore.Spec.Containers = first
+		all["restore"] = restore
+	}
+	return all
+}
+
+// everything is a control plane with all that one can have.
+func everything(s *cpv1.AetherControlPlaneSpec) {
+	s.Etcd.Snapshots = &cpv1.Snapshots{Schedule: "17 */6 * * *", Keep: 28, Volume: cpv1.SnapshotVolume{Size: resource.MustParse("20Gi")}}
+	s.Etcd.RestoreFrom = &cpv1.RestoreFrom{ClaimName: "acme-old-snapshots", Snapshot: "20261127T120000Z-42.db"}
 }
 
 func TestPodsMeetThePodSecurityStandardRestricted(t *testing.T) {
@@ -67,7 +82,7 @@ func TestPodsMeetThePodSecurityStandardRestricted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for component, pod := range pods(planOf(t, controlPlane("acme-prod"))) {
+	for component, pod := range pods(planOf(t, controlPlane("acme-prod", everything))) {
 		for _, result := range evaluator.EvaluatePod(psa.LevelVersion{Level: psa.LevelRestricted, Version: psa.LatestVersion()}, &pod.ObjectMeta, &pod.Spec) {
 			if !result.Allowed {
 				t.Errorf("%s: %s: %s", component, result.ForbiddenReason, result.ForbiddenDetail)
@@ -80,7 +95,7 @@ func TestPodsMeetThePodSecurityStandardRestricted(t *testing.T) {
 }
 
 func TestTheKeyOfNoAuthorityIsInAPodButThatWhichSignsForKubelets(t *testing.T) {
-	p := planOf(t, controlPlane("acme-prod"))
+	p := planOf(t, controlPlane("acme-prod", everything))
 	for component, pod := range pods(p) {
 		for _, v := range pod.Spec.Volumes {
 			for _, authority := range Authorities {
@@ -94,7 +109,7 @@ func TestTheKeyOfNoAuthorityIsInAPodButThatWhichSignsForKubelets(t *testing.T) {
 
 // A program that is told of a file that is not mounted does not start.
 func TestEveryFileThatAFlagNamesIsMounted(t *testing.T) {
-	p := planOf(t, controlPlane("acme-prod"))
+	p := planOf(t, controlPlane("acme-prod", everything))
 	named := regexp.MustCompile(`/etc/kubernetes/\S+`)
 	for component, pod := range pods(p) {
 		there := map[string]bool{}
@@ -107,6 +122,8 @@ func TestEveryFileThatAFlagNamesIsMounted(t *testing.T) {
 				switch {
 				case v.Secret != nil:
 					items = v.Secret.Items
+				case v.ConfigMap != nil && v.Name == "restore": // all of it
+					items = []corev1.KeyToPath{{Path: restoreKey}}
 				case v.ConfigMap != nil:
 					items = v.ConfigMap.Items
 				}
@@ -133,15 +150,20 @@ func TestEveryFileThatAFlagNamesIsMounted(t *testing.T) {
 
 // Asked of the programs as they are built for the local platform.
 func TestEveryFlagIsOneOfItsProgram(t *testing.T) {
-	for component, pod := range pods(planOf(t, controlPlane("acme-prod"))) {
+	for component, pod := range pods(planOf(t, controlPlane("acme-prod", everything))) {
 		command := pod.Spec.Containers[0].Command
-		help, err := exec.CommandContext(t.Context(), filepath.Join(testenv.Root(), "bin", command[0]), "--help").CombinedOutput()
+		verbs := 1
+		for !strings.HasPrefix(command[verbs], "--") {
+			verbs++
+		}
+		program := filepath.Join(testenv.Root(), "bin", filepath.Base(command[0]))
+		help, err := exec.CommandContext(t.Context(), program, append(slices.Clone(command[1:verbs]), "--help")...).CombinedOutput()
 		if err != nil {
 			t.Fatalf("%s --help: %v\n%s", command[0], err, help)
 		}
-		for _, flag := range command[1:] {
+		for _, flag := range command[verbs:] {
 			name, _, _ := strings.Cut(strings.TrimPrefix(flag, "--"), "=")
-			if !regexp.MustCompile(`--` + regexp.QuoteMeta(name) + `\b`).Match(help) {
+			if !regexp.MustCompile(`--?` + regexp.QuoteMeta(name) + `\b`).Match(help) {
 				t.Errorf("%s: %s has no flag --%s", component, command[0], name)
 			}
 		}
@@ -266,7 +288,7 @@ func TestNetworksThatCannotBeAreRefused(t *testing.T) {
 func TestAPlanIsTheSameEachTime(t *testing.T) {
 	var texts []string
 	for range 10 {
-		p := planOf(t, controlPlane("acme-prod"))
+		p := planOf(t, controlPlane("acme-prod", everything))
 		text, err := json.Marshal([]any{pods(p), p.Certificates(), p.Issuers(), p.NetworkPolicies(), p.PodDisruptionBudgets(), p.Kubeconfigs(), p.EtcdServices()})
 		if err != nil {
 			t.Fatal(err)

@@ -16,6 +16,7 @@ import (
 const (
 	etcdData   = "data"
 	etcdFolder = "/var/lib/etcd"
+	etcdMember = etcdFolder + "/member" // a folder of its own, which etcd makes for itself alone
 	// largestStore is how much etcd is meant to hold
 	// (https://etcd.io/docs/v3.6/dev-guide/limit/).
 	largestStore = 8 << 30
@@ -65,7 +66,7 @@ func (p *Plan) EtcdStatefulSet(trust string) *appsv1.StatefulSet {
 
 	var f flags
 	f.set("name", "$(POD_NAME)")
-	f.set("data-dir", etcdFolder+"/member") // a folder of its own, which it makes for itself alone
+	f.set("data-dir", etcdMember)
 	f.set("listen-client-urls", fmt.Sprintf("https://0.0.0.0:%d", etcdClientPort))
 	f.set("advertise-client-urls", fmt.Sprintf("https://%s:%d", self, etcdClientPort))
 	f.set("listen-peer-urls", fmt.Sprintf("https://0.0.0.0:%d", etcdPeerPort))
@@ -106,6 +107,7 @@ func (p *Plan) EtcdStatefulSet(trust string) *appsv1.StatefulSet {
 		ReadinessProbe: probe("/readyz", etcdHealthPort, corev1.URISchemeHTTP, 3),
 		VolumeMounts:   append(mounted.mounts, corev1.VolumeMount{Name: etcdData, MountPath: etcdFolder}),
 	}, mounted.volumes)
+	p.restores(&pod, cluster, self)
 
 	return &appsv1.StatefulSet{ObjectMeta: p.meta(p.name(Etcd), Etcd), Spec: appsv1.StatefulSetSpec{
 		Replicas: ptr.To(p.cp.Spec.Etcd.Replicas), ServiceName: p.etcdPeers(),

@@ -17,6 +17,12 @@ const SystemNamespace = "aether-system"
 // of each other: an API server reaches its own etcd, and nothing else of this cluster.
 func (p *Plan) NetworkPolicies() []*networkingv1.NetworkPolicy {
 	policies := []*networkingv1.NetworkPolicy{p.policy("closed", "", nil, nil)}
+	etcdClients := []string{APIServer}
+	if p.cp.Spec.Etcd.Snapshots != nil {
+		etcdClients = append(etcdClients, Snapshot)
+		policies = append(policies, p.policy(Snapshot, Snapshot, nil,
+			[]networkingv1.NetworkPolicyEgressRule{{To: p.from(Etcd), Ports: tcp(etcdClientPort)}}))
+	}
 	policies = append(policies,
 		p.policy("dns", "", nil, []networkingv1.NetworkPolicyEgressRule{{
 			To: []networkingv1.NetworkPolicyPeer{{
@@ -27,7 +33,7 @@ func (p *Plan) NetworkPolicies() []*networkingv1.NetworkPolicy {
 		}}),
 		p.policy(Etcd, Etcd,
 			[]networkingv1.NetworkPolicyIngressRule{
-				{From: p.from(APIServer), Ports: tcp(etcdClientPort)},
+				{From: p.from(etcdClients...), Ports: tcp(etcdClientPort)},
 				{From: p.from(Etcd), Ports: tcp(etcdClientPort, etcdPeerPort)},
 			},
 			[]networkingv1.NetworkPolicyEgressRule{{To: p.from(Etcd), Ports: tcp(etcdClientPort, etcdPeerPort)}}),

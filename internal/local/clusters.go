@@ -77,7 +77,10 @@ func (p *Platform) hostControlPlanes(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return p.eachNode(func(n int, node string) error {
+	return p.eachNode(func(_ int, node string) error {
+		if err := p.Import(ctx, node, "aether-etcd"); err != nil {
+			return err
+		}
 		for _, program := range hostedPrograms {
 			if err := p.Import(ctx, node, program); err != nil {
 				return err
@@ -147,7 +150,7 @@ func (p *Platform) clusterController() (*Process, error) {
 	c.Metrics = config.Metrics{BindAddress: loopback(p.Ports.ClusterMetrics), Pprof: true}
 	// It is outside of the cluster, where names of Services mean nothing.
 	c.Reach = clustercontroller.ReachPortForward
-	c.Images = clustercontroller.Images{Repository: localRegistry, Etcd: localRegistry + "/etcd:local"}
+	c.Images = clustercontroller.Images{Repository: localRegistry, Etcd: localRegistry + "/etcd:local", Snapshot: localRegistry + "/aether-etcd:local"}
 	file, err := p.writeConfig(clusterControllerConfigFile, c)
 	if err != nil {
 		return nil, err

@@ -36,6 +36,7 @@ type program struct {
 
 var programs = []program{
 	{name: "aether", pkg: "./cmd/aether"},
+	{name: "aether-etcd", pkg: "./cmd/aether-etcd"},
 	{name: "namespace-operator", pkg: "./cmd/namespace-operator"},
 	{name: "cluster-controller", pkg: "./cmd/cluster-controller"},
 	{name: "pause", pkg: "./test/pause"},

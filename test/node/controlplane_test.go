@@ -95,10 +95,12 @@ func TestAHostedControlPlaneOfSeveralIsUsableWhileItsPodsAreReplaced(t *testing.
 type hosted struct {
 	*world
 	name string
+	// in is its namespace, where that is not one of its own.
+	in string
 }
 
 // programs of a control plane, in images of the same names.
-var programs = []string{"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"}
+var programs = []string{"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "aether-etcd"}
 
 // hostsControlPlanes brings the images to the nodes, and runs cert-manager and the cluster
 // controller.
@@ -149,7 +151,7 @@ func (w *world) hostsControlPlanes() {
 		w.Fatal(err)
 	}
 	err = cluster.Setup(mgr, cluster.Options{
-		ControlPlane: controlplane.Options{Repository: "aetherplatform.cloud", EtcdImage: "aetherplatform.cloud/etcd:local"},
+		ControlPlane: controlplane.Options{Repository: "aetherplatform.cloud", EtcdImage: "aetherplatform.cloud/etcd:local", SnapshotImage: "aetherplatform.cloud/aether-etcd:local"},
 		Dial:         w.dial,
 	})
 	if err != nil {
@@ -191,14 +193,38 @@ func (w *world) dial(ctx context.Context, _, address string) (net.Conn, error) {
 }
 
 // asks for a control plane in a namespace of its own, with volumes for its store.
-func (w *world) asks(name string, members, replicas int32) *hosted {
+func (w *world) asks(name string, members, replicas int32, change ...func(*cpv1.AetherControlPlaneSpec)) *hosted {
 	w.Helper()
 	h := &hosted{world: w, name: name}
-	size := resource.MustParse("1Gi")
+	h.hasVolumes(name, int(members))
+	h.makes(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: h.namespace(), Labels: map[string]string{"pod-security.kubernetes.io/enforce": "restricted"}}})
+	h.Cleanup(h.ends)
+	h.begins(members, replicas, change...)
+	return h
+}
+
+// begins makes the control plane.
+func (h *hosted) begins(members, replicas int32, change ...func(*cpv1.AetherControlPlaneSpec)) {
+	h.Helper()
+	cp := &cpv1.AetherControlPlane{ObjectMeta: metav1.ObjectMeta{Namespace: h.namespace(), Name: h.name}, Spec: cpv1.AetherControlPlaneSpec{
+		Version: h.version(), Replicas: &replicas, Etcd: cpv1.EtcdSpec{Replicas: members, Storage: &volumeSize, StorageClassName: &h.name},
+	}}
+	for _, do := range change {
+		do(&cp.Spec)
+	}
+	h.makes(cp)
+}
+
+var volumeSize = resource.MustParse("1Gi")
+
+// hasVolumes makes volumes of a class, one node after another, beginning with the first.
+func (h *hosted) hasVolumes(name string, count int) {
+	h.Helper()
+	w, size := h.world, volumeSize
 	h.makes(&storagev1.StorageClass{
 		ObjectMeta: metav1.ObjectMeta{Name: name}, Provisioner: "kubernetes.io/no-provisioner", VolumeBindingMode: new(storagev1.VolumeBindingWaitForFirstConsumer),
 	})
-	for i := range int(members) {
+	for i := range count {
 		volume := fmt.Sprintf("%s-%d", name, i)
 		node, folder := local.NodeName(1+i%w.Nodes), "/var/lib/stores/"+volume
 		if _, err := w.On(w.Context(), node, "/bin/mkdir", "-p", folder); err != nil {
@@ -213,15 +239,14 @@ func (w *world) asks(name string, members, replicas int32) *hosted {
 			}}}},
 		}})
 	}
-	h.makes(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: h.namespace(), Labels: map[string]string{"pod-security.kubernetes.io/enforce": "restricted"}}})
-	h.Cleanup(h.ends)
-	h.makes(&cpv1.AetherControlPlane{ObjectMeta: metav1.ObjectMeta{Namespace: h.namespace(), Name: name}, Spec: cpv1.AetherControlPlaneSpec{
-		Version: w.version(), Replicas: &replicas, Etcd: cpv1.EtcdSpec{Replicas: members, Storage: &size, StorageClassName: &name},
-	}})
-	return h
 }
 
-func (h *hosted) namespace() string { return "aether-cluster-" + h.name }
+func (h *hosted) namespace() string {
+	if h.in != "" {
+		return h.in
+	}
+	return "aether-cluster-" + h.name
+}
 
 // ends removes the namespace, and waits until nothing of it is left on the nodes: the next
 // test may count what is there. API servers, whose store ends as well, are not waited for.

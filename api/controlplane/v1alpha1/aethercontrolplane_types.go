@@ -30,6 +30,7 @@ const KindAetherControlPlane = "AetherControlPlane"
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:validation:XValidation:rule="self.metadata.name.size() <= 48",message="metadata.name: a control plane's name has at most 48 characters"
 // +kubebuilder:validation:XValidation:rule="self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",message="metadata.name: Services are named after a control plane, so it begins with a letter and has no dots; write one such as acme-prod"
+// +kubebuilder:validation:XValidation:rule="self.spec.version == oldSelf.spec.version || !self.spec.version.matches('^v1[.][0-9]+[.][0-9]+$') || [has(oldSelf.status) && has(oldSelf.status.version) ? oldSelf.status.version : oldSelf.spec.version].all(runs, int(self.spec.version.split('.')[1]) == int(runs.split('.')[1]) ? int(self.spec.version.split('.')[2]) >= int(runs.split('.')[2]) : int(self.spec.version.split('.')[1]) == int(runs.split('.')[1]) + 1)",message="spec.version: a cluster goes up by one minor version at a time, and never back but to the version that its API servers still run"
 type AetherControlPlane struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
@@ -48,11 +49,11 @@ type AetherControlPlane struct {
 // +kubebuilder:validation:XValidation:rule="!has(oldSelf.controlPlaneEndpoint) || has(self.controlPlaneEndpoint)",message="controlPlaneEndpoint: nodes know the cluster by it, so it stays; write what it was"
 type AetherControlPlaneSpec struct {
 	// Version of Kubernetes, such as v1.36.3. It goes up by one minor version at a time, and
-	// never back.
+	// never back but to the version that the API servers still run, as after an upgrade that
+	// failed.
 	//
 	// +kubebuilder:validation:MaxLength=32
 	// +kubebuilder:validation:XValidation:rule="self.matches('^v1[.][0-9]+[.][0-9]+$')",message="write a full version such as v1.36.3"
-	// +kubebuilder:validation:XValidation:rule="!self.matches('^v1[.][0-9]+[.][0-9]+$') || (int(self.split('.')[1]) == int(oldSelf.split('.')[1]) ? int(self.split('.')[2]) >= int(oldSelf.split('.')[2]) : int(self.split('.')[1]) == int(oldSelf.split('.')[1]) + 1)",message="a cluster goes up by one minor version at a time, and never back"
 	Version string `json:"version"`
 
 	// Replicas of the API server, of the controller manager and of the scheduler.
@@ -82,6 +83,18 @@ type AetherControlPlaneSpec struct {
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="the address ranges of a cluster cannot be changed; make another cluster"
 	Network Network `json:"network,omitempty"`
 
+	// Hibernated ends all programs of the control plane, and keeps its volumes, certificates
+	// and addresses. Taken away, it wakes as it was. Default false.
+	//
+	// +optional
+	Hibernated bool `json:"hibernated,omitempty"`
+
+	// Upgrade is how another version comes in.
+	//
+	// +optional
+	// +kubebuilder:default={}
+	Upgrade *UpgradeSpec `json:"upgrade,omitempty"`
+
 	// ControlPlaneEndpoint is where clients find the API servers. Default: the Service
 	// of the API servers, which the cluster controller writes here.
 	//
@@ -91,6 +104,8 @@ type AetherControlPlaneSpec struct {
 }
 
 // EtcdSpec is the store of a control plane.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.restoreFrom) == has(oldSelf.restoreFrom) && (!has(self.restoreFrom) || self.restoreFrom == oldSelf.restoreFrom)",message="restoreFrom: a store is restored once, when it is new; make another control plane to restore another snapshot"
 type EtcdSpec struct {
 	// Replicas is 1 or 3. It cannot be changed. Default 3.
 	//
@@ -113,6 +128,17 @@ type EtcdSpec struct {
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="the volumes of etcd cannot be changed"
 	StorageClassName *string `json:"storageClassName,omitempty"`
+
+	// Snapshots of the store. Default: none are taken.
+	//
+	// +optional
+	Snapshots *Snapshots `json:"snapshots,omitempty"`
+
+	// RestoreFrom is a snapshot that the store begins with. It is looked at once, when the
+	// control plane is new, and cannot be changed.
+	//
+	// +optional
+	RestoreFrom *RestoreFrom `json:"restoreFrom,omitempty"`
 }
 
 // Network is a cluster's address ranges.
@@ -164,7 +190,8 @@ type AetherControlPlaneStatus struct {
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
 	// Conditions: Available, Ready, Reconciling and Stalled; CertificatesReady,
-	// EtcdReady, APIServerReady and ControllersReady say how far it has come; Paused.
+	// EtcdReady, APIServerReady and ControllersReady say how far it has come;
+	// SnapshotsReady, where they are asked for; Hibernated; Paused.
 	//
 	// +optional
 	// +listType=map
@@ -182,9 +209,10 @@ type AetherControlPlaneStatus struct {
 	// +optional
 	ExternalManagedControlPlane *bool `json:"externalManagedControlPlane,omitempty"`
 
-	// Version that the oldest API server has.
+	// Version that the oldest API server has. It is empty until there has been one.
 	//
 	// +optional
+	// +kubebuilder:validation:MaxLength=32
 	Version string `json:"version,omitempty"`
 
 	// Versions of the API servers, the oldest first.
@@ -194,6 +222,30 @@ type AetherControlPlaneStatus struct {
 	// +listMapKey=version
 	// +kubebuilder:validation:MaxItems=8
 	Versions []VersionCount `json:"versions,omitempty"`
+
+	// Components are the programs of Kubernetes, each with the oldest version of it that runs.
+	//
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=8
+	Components []ComponentVersion `json:"components,omitempty"`
+
+	// LastSnapshot of etcd.
+	//
+	// +optional
+	LastSnapshot *SnapshotStatus `json:"lastSnapshot,omitempty"`
+
+	// RestoredFrom is the snapshot that the store has begun with.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	RestoredFrom string `json:"restoredFrom,omitempty"`
+
+	// Upgrade that is under way, or that has failed.
+	//
+	// +optional
+	Upgrade *UpgradeStatus `json:"upgrade,omitempty"`
 
 	// Selector of the Pods of the API servers, as a string.
 	//

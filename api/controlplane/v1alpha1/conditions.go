@@ -13,6 +13,10 @@ const (
 	ConditionAPIServerReady = "APIServerReady"
 	// ConditionControllersReady is whether controller manager and scheduler are ready.
 	ConditionControllersReady = "ControllersReady"
+	// ConditionSnapshotsReady is whether the newest snapshot of etcd was taken and checked.
+	ConditionSnapshotsReady = "SnapshotsReady"
+	// ConditionHibernated is whether all programs have ended, where that is asked for.
+	ConditionHibernated = "Hibernated"
 	// ConditionPaused is whether the control plane is left as it is, for Cluster API.
 	ConditionPaused = "Paused"
 )
@@ -33,6 +37,15 @@ const (
 	ReasonConflict = "Conflict"
 	// ReasonUnreachable: the API servers do not answer.
 	ReasonUnreachable = "Unreachable"
+	// ReasonUpgrading: another version is prepared, or being brought in.
+	ReasonUpgrading = "Upgrading"
+	// ReasonUpgradeFailed: another version did not become healthy. API servers have the
+	// version that they had before.
+	ReasonUpgradeFailed = "UpgradeFailed"
+	// ReasonSnapshotFailed: a snapshot of etcd could not be taken.
+	ReasonSnapshotFailed = "SnapshotFailed"
+	// ReasonHibernated: it is asked to hibernate, so it does not run.
+	ReasonHibernated = "Hibernated"
 	// ReasonPaused and ReasonNotPaused are those of ConditionPaused, as Cluster API's.
 	ReasonPaused    = "Paused"
 	ReasonNotPaused = "NotPaused"

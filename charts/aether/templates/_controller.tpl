@@ -135,7 +135,10 @@ spec:
 {{- end }}
 {{- end }}
 
-{{/* A program's configuration file: (dict "root" . "program" "…" "kind" "…Config" "values" …). */}}
+{{/*
+A program's configuration file: (dict "root" . "program" "…" "kind" "…Config" "values" …
+"defaults" …), of defaults that the chart has, and what is set over them.
+*/}}
 {{- define "aether.controllerConfig" -}}
 {{- $config := dict "apiVersion" "config.aetherplatform.cloud/v1alpha1" "kind" .kind "namespace" .root.Release.Namespace "leaderElection" (dict "enabled" true) -}}
 apiVersion: v1
@@ -147,5 +150,5 @@ metadata:
     {{- include "aether.labels" .root | nindent 4 }}
 data:
   config.yaml: |
-    {{- toYaml (mustMergeOverwrite (deepCopy .values.config) $config) | nindent 4 }}
+    {{- toYaml (mustMergeOverwrite (deepCopy (.defaults | default dict)) (deepCopy .values.config) $config) | nindent 4 }}
 {{- end }}

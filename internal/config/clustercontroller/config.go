@@ -55,6 +55,9 @@ type Images struct {
 	Repository string `yaml:"repository"`
 	// Etcd is the image of etcd, 3.6.14 or later. Default: registry.k8s.io/etcd:3.6.16-0.
 	Etcd string `yaml:"etcd"`
+	// Snapshot holds aether-etcd, which takes and restores snapshots of etcd. Default: that
+	// of this program's version.
+	Snapshot string `yaml:"snapshot"`
 }
 
 // Default is the configuration without a file.
@@ -97,6 +100,9 @@ func (c Config) Validate() config.Problems {
 	}
 	if _, err := name.ParseReference(c.Images.Etcd); err != nil {
 		p.Add("images.etcd", "%q is no image; write one such as registry.example.com/etcd:3.6.16-0", c.Images.Etcd)
+	}
+	if _, err := name.ParseReference(c.Images.Snapshot); err != nil && c.Images.Snapshot != "" {
+		p.Add("images.snapshot", "%q is no image; write one such as registry.example.com/aether-etcd:v0.1.0", c.Images.Snapshot)
 	}
 	c.LeaderElection.Validate(&p)
 	c.Metrics.Validate(&p)

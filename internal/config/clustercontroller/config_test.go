@@ -29,7 +29,7 @@ func TestAFileChangesWhatItSaysAndNothingElse(t *testing.T) {
 }
 
 func TestValuesThatCannotBeAreToldAllAtOnce(t *testing.T) {
-	text := header + "namespace: a.b\nconcurrency: 0\nreach: x\nimages: {repository: \"\", etcd: a b}\nlog: {level: warn}\n"
+	text := header + "namespace: a.b\nconcurrency: 0\nreach: x\nimages: {repository: \"\", etcd: a b, snapshot: \"x:\"}\nlog: {level: warn}\n"
 	got, places, err := clustercontroller.Load([]byte(text), "config.yaml")
 	if err != nil {
 		t.Fatal(err)
@@ -44,6 +44,7 @@ func TestValuesThatCannotBeAreToldAllAtOnce(t *testing.T) {
 		`config.yaml:5: reach: "x" is no way to an API server; use service or port-forward`,
 		`config.yaml:6: images.repository: "" is no place of images; write one such as registry.example.com/kubernetes`,
 		`config.yaml:6: images.etcd: "a b" is no image; write one such as registry.example.com/etcd:3.6.16-0`,
+		`config.yaml:6: images.snapshot: "x:" is no image; write one such as registry.example.com/aether-etcd:v0.1.0`,
 		`config.yaml:7: log.level: "warn" is not a level; use debug, info or error`,
 	}
 	if diff := cmp.Diff(want, strings.Split(err.Error(), "\n")); diff != "" {

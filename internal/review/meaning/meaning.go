@@ -42,6 +42,7 @@ func Find(base, head *review.Side, report *review.Report) []review.Finding {
 		w.budget(f, t)
 		w.names(f, t)
 		w.removals(f, t)
+		w.versions(f, t)
 		w.secrets(f, t)
 		w.sources(f, t)
 		w.limits(f, t)

@@ -198,6 +198,24 @@ spec: {tenant: acme, allow: {exposure: [ExternalIPs]}, owner: platform, reason: 
 				"info NameReleased: The name globex-billing is free once the namespace is gone",
 			},
 		},
+		"a cluster skips a minor version": {
+			why:  "the API refuses what is merged",
+			base: []string{"acme/prod.yaml", "", "WorkloadCluster\nmetadata: {name: acme-prod}\nspec: {tenant: acme, region: dk-1, version: v1.36.3}"},
+			head: []string{"acme/prod.yaml", "v1.36.3", "v1.38.0"},
+			want: []string{"high CannotChangeInPlace: WorkloadCluster acme-prod cannot go from v1.36.3 to v1.38.0"},
+		},
+		"a cluster goes back": {
+			why:  "only a failed upgrade is taken back",
+			base: []string{"acme/prod.yaml", "", "WorkloadCluster\nmetadata: {name: acme-prod}\nspec: {tenant: acme, region: dk-1, version: v1.37.0}"},
+			head: []string{"acme/prod.yaml", "v1.37.0", "v1.36.3"},
+			want: []string{"medium CannotChangeInPlace: WorkloadCluster acme-prod goes back from v1.37.0 to v1.36.3"},
+		},
+		"a cluster goes up": {
+			why:  "nothing is in the way of it",
+			base: []string{"acme/prod.yaml", "", "WorkloadCluster\nmetadata: {name: acme-prod}\nspec: {tenant: acme, region: dk-1, version: v1.36.3}"},
+			head: []string{"acme/prod.yaml", "v1.36.3", "v1.37.0"},
+			want: []string{},
+		},
 		"a cluster leaves": {
 			why:  "everything in it goes with it",
 			base: []string{"acme/prod.yaml", "", "WorkloadCluster\nmetadata: {name: acme-prod}\nspec: {tenant: acme, region: dk-1, version: v1.36.3}"},
