@@ -47,6 +47,9 @@ func (r *Reconciler) certificates(ctx context.Context, s *scope) error {
 			message: "The cluster does not serve Certificate of cert-manager.io/v1; install cert-manager 1.18 or later: https://cert-manager.io/docs/installation",
 		}
 	}
+	if err := r.locate(ctx, s); err != nil {
+		return err
+	}
 	objects = nil
 	for _, o := range s.plan.Issuers() {
 		objects = append(objects, o)
@@ -101,6 +104,9 @@ func (r *Reconciler) issued(ctx context.Context, s *scope, certificates []*certm
 				why = condition.Message
 			}
 		}
+		if c.Spec.IssuerRef.Name != want.Spec.IssuerRef.Name {
+			is, why = false, "not asked of the new authority yet"
+		}
 		part := strings.TrimPrefix(want.Name, s.cp.Name+"-pki-")
 		if !is {
 			late = append(late, fmt.Sprintf("%s (%s)", part, strings.TrimSuffix(why, ".")))
@@ -114,15 +120,18 @@ func (r *Reconciler) issued(ctx context.Context, s *scope, certificates []*certm
 }
 
 // spreadTrust puts the certificates of the authorities where programs read whom to
-// trust. It waits for all of them: a program that trusts nobody fails to start.
+// trust, and marks what they read only when they start.
 func (r *Reconciler) spreadTrust(ctx context.Context, s *scope) error {
-	bundles := map[string][]byte{}
-	for _, authority := range controlplane.Authorities {
-		secret, err := r.secret(ctx, s, authority)
-		if err != nil {
-			return err
-		}
-		bundles[authority] = secret.Data[corev1.TLSCertKey]
+	bundles, err := r.bundles(ctx, s, s.plan)
+	if err != nil {
+		return err
+	}
+	accounts, err := r.secret(ctx, s, controlplane.ServiceAccounts)
+	if err != nil {
+		return err
+	}
+	if err := s.plan.Mark(bundles, accounts.Data[corev1.TLSCertKey]); err != nil {
+		return err
 	}
 	sum := sha256.Sum256(bundles[controlplane.EtcdCA])
 	s.trust = hex.EncodeToString(sum[:8])

@@ -13,6 +13,9 @@ const (
 	ConditionAPIServerReady = "APIServerReady"
 	// ConditionControllersReady is whether controller manager and scheduler are ready.
 	ConditionControllersReady = "ControllersReady"
+	// ConditionAuthoritiesCurrent is whether all that is trusted is of the generation of
+	// authorities that is asked for.
+	ConditionAuthoritiesCurrent = "AuthoritiesCurrent"
 	// ConditionPaused is whether the control plane is left as it is, for Cluster API.
 	ConditionPaused = "Paused"
 )
@@ -33,6 +36,9 @@ const (
 	ReasonConflict = "Conflict"
 	// ReasonUnreachable: the API servers do not answer.
 	ReasonUnreachable = "Unreachable"
+	// ReasonRotating: the authorities are being changed; the message says what that
+	// waits for.
+	ReasonRotating = "Rotating"
 	// ReasonPaused and ReasonNotPaused are those of ConditionPaused, as Cluster API's.
 	ReasonPaused    = "Paused"
 	ReasonNotPaused = "NotPaused"
