@@ -11,7 +11,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -148,9 +147,49 @@ func rotating(format string, args ...any) *waiting {
 	return &waiting{reason: cpv1.ReasonRotating, message: fmt.Sprintf(format, args...), after: soon}
 }
 
+// settled waits until what the stages before have applied is what they have looked at,
+// and runs: an object that was just written may still be seen as it was, and a Pod that
+// stops may still be at work with what it started with. It returns the Pods of the API
+// servers.
+func (r *Reconciler) settled(ctx context.Context, s *scope) ([]corev1.Pod, error) {
+	for _, o := range []client.Object{
+		s.plan.EtcdStatefulSet(s.trust), s.plan.APIServerDeployment(), s.plan.ControllerManagerDeployment(), s.plan.SchedulerDeployment(),
+	} {
+		want, err := encode(o, r.Scheme())
+		if err != nil {
+			return nil, err
+		}
+		live := &unstructured.Unstructured{}
+		live.SetGroupVersionKind(want.GroupVersionKind())
+		if err := r.Get(ctx, client.ObjectKeyFromObject(want), live); client.IgnoreNotFound(err) != nil {
+			return nil, fmt.Errorf("cannot get %s %s: %w", want.GetKind(), want.GetName(), err)
+		}
+		if live.GetAnnotations()[annotationDigest] != want.GetAnnotations()[annotationDigest] {
+			return nil, rotating("Waiting to see %s as it was applied", want.GetName())
+		}
+	}
+	var pods corev1.PodList
+	if err := r.reader.List(ctx, &pods, client.InNamespace(s.cp.Namespace), client.MatchingLabels{controlplane.LabelCluster: controlplane.ClusterName(s.cp)}); err != nil {
+		return nil, fmt.Errorf("cannot list the Pods of the control plane: %w", err)
+	}
+	var servers []corev1.Pod
+	for _, pod := range pods.Items {
+		if pod.DeletionTimestamp != nil {
+			return nil, rotating("Waiting for Pod %s, which is stopping", pod.Name)
+		}
+		if pod.Labels[controlplane.LabelComponent] == controlplane.APIServer {
+			servers = append(servers, pod)
+		}
+	}
+	return servers, nil
+}
+
 // allTrust waits until every node that is ready trusts the new authority as well. The
 // programs of the control plane do: the stages before have seen to that.
 func (r *Reconciler) allTrust(ctx context.Context, s *scope) error {
+	if _, err := r.settled(ctx, s); err != nil {
+		return err
+	}
 	nodes, hash, err := r.nodes(ctx, s)
 	if err != nil {
 		return err
@@ -164,6 +203,13 @@ func (r *Reconciler) allTrust(ctx context.Context, s *scope) error {
 // it by a certificate of that one, and until no node that is ready needs the old one. An
 // API server that answers has its etcd, whose members have found each other anew.
 func (r *Reconciler) proven(ctx context.Context, s *scope) error {
+	servers, err := r.settled(ctx, s)
+	if err != nil {
+		return err
+	}
+	if len(servers) == 0 {
+		return rotating("Waiting to see the Pods of the API servers")
+	}
 	c, err := r.credential(ctx, s, controlplane.Controller)
 	if err != nil {
 		return err
@@ -173,20 +219,9 @@ func (r *Reconciler) proven(ctx context.Context, s *scope) error {
 		return err
 	}
 	c.ca = authority.Data[corev1.TLSCertKey]
-	selector, err := labels.Parse(s.plan.APIServerSelector())
-	if err != nil {
-		return fmt.Errorf("cannot select the Pods of the API servers: %w", err)
-	}
-	var pods corev1.PodList
-	if err := r.reader.List(ctx, &pods, client.InNamespace(s.cp.Namespace), client.MatchingLabelsSelector{Selector: selector}); err != nil {
-		return fmt.Errorf("cannot list the Pods of the API servers: %w", err)
-	}
-	if len(pods.Items) == 0 {
-		return rotating("Waiting to see the Pods of the API servers")
-	}
-	for _, pod := range pods.Items {
-		if pod.Status.PodIP == "" || pod.DeletionTimestamp != nil {
-			return rotating("Waiting for Pod %s, which is starting or stopping", pod.Name)
+	for _, pod := range servers {
+		if pod.Status.PodIP == "" {
+			return rotating("Waiting for Pod %s, which is starting", pod.Name)
 		}
 		c.address = pod.Status.PodIP
 		m, err := r.reach(c)
