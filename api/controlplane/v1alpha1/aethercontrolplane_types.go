@@ -131,7 +131,7 @@ type PKISpec struct {
 	// +kubebuilder:default=1
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=10000
-	// +kubebuilder:validation:XValidation:rule="self >= oldSelf && self <= oldSelf + 1",message="authorities are changed one generation at a time, and never back; write what it was plus one",messageExpression="'authorities are changed one generation at a time, and never back; write ' + string(oldSelf + 1) + ' to change them, or leave ' + string(oldSelf)"
+	// +kubebuilder:validation:XValidation:rule="self >= oldSelf && self <= oldSelf + 1",message="authorities are changed one generation at a time, and never back; write what it was plus one"
 	Generation int32 `json:"generation,omitempty"`
 }
 
