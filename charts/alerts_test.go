@@ -41,6 +41,8 @@ const (
 	repaired  = `aether_namespace_objects_repaired_total{pod="a"}`
 	stale     = `aether_secret_unconfirmed_seconds{tenant="acme",pod="a"}`
 	syncs     = `aether_secret_syncs{tenant="acme",state="%s",pod="a"}`
+	renewed   = `aether_control_plane_certificate_renewal_seconds{namespace="aether-cluster-acme-prod",name="acme-prod",certificate="etcd-peer",pod="a"}`
+	rotating  = `aether_control_plane_rotation_since_seconds{namespace="aether-cluster-acme-prod",name="acme-prod",phase="Trusting",pod="a"}`
 	otherLead = `leader_election_master_status{name="source-controller-leader-election",pod="c"}`
 )
 
@@ -110,6 +112,16 @@ var alertCases = map[string][]alertCase{
 			series: map[string]string{stale: "0+60x600", of(syncs, "failing"): "0x600", of(syncs, "synced"): "1x600"}},
 		{why: "OpenBao was away for half an hour", minutes: 80,
 			series: map[string]string{stale: "0+60x30 0x50", of(syncs, "failing"): "3x30 0x50"}},
+	},
+	"AetherCertificateNotRenewed": {
+		{why: "cert-manager has been away since it should have renewed it, an hour after the first scrape", minutes: 60 + 24*60 + 30, fires: "Certificate etcd-peer of cluster acme-prod is 1d 0h 30m 0s late to be renewed",
+			series: map[string]string{renewed: "3600x1530"}, labels: map[string]any{"namespace": "aether-cluster-acme-prod", "name": "acme-prod", "certificate": "etcd-peer"}},
+		{why: "it is renewed an hour late", minutes: 60 + 24*60 + 30, series: map[string]string{renewed: "3600x120 7776000x1410"}},
+	},
+	"AetherRotationWaits": {
+		{why: "a node has not done its part for a week", minutes: 7*24*60 + 30, fires: "The authorities of cluster acme-prod have been in phase Trusting for 7d 0h 30m 0s",
+			series: map[string]string{rotating: "0x10110"}, labels: map[string]any{"namespace": "aether-cluster-acme-prod", "name": "acme-prod", "phase": "Trusting"}},
+		{why: "the nodes take three days", minutes: 7*24*60 + 30, series: map[string]string{rotating: "0x4320"}},
 	},
 }
 

@@ -38,6 +38,8 @@ type WorkloadCluster struct {
 }
 
 // WorkloadClusterSpec is what a tenant asks for.
+//
+// +kubebuilder:validation:XValidation:rule="self.?controlPlane.?pki.?generation.orValue(1) >= oldSelf.?controlPlane.?pki.?generation.orValue(1) && self.?controlPlane.?pki.?generation.orValue(1) <= oldSelf.?controlPlane.?pki.?generation.orValue(1) + 1",message="controlPlane.pki.generation: authorities are changed one generation at a time, and never back; write what it was plus one"
 type WorkloadClusterSpec struct {
 	// Tenant that the cluster belongs to. It cannot be changed.
 	//
@@ -110,6 +112,24 @@ type ControlPlane struct {
 	//
 	// +optional
 	Etcd Etcd `json:"etcd,omitempty"`
+
+	// PKI is the generation of the cluster's authorities.
+	//
+	// +optional
+	PKI PKI `json:"pki,omitempty"`
+}
+
+// PKI is about the authorities of a cluster.
+type PKI struct {
+	// Generation of the authorities. One more than it was changes all of them, without
+	// a healthy node being cut off. It goes up by one at a time, and never back.
+	// Default 1.
+	//
+	// +optional
+	// +kubebuilder:default=1
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=10000
+	Generation int32 `json:"generation,omitempty"`
 }
 
 // Etcd is the size of an etcd.

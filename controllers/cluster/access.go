@@ -5,6 +5,8 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"net"
+	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -31,6 +33,8 @@ const annotationOf = "controlplane.aetherplatform.cloud/made-from"
 type credential struct {
 	endpoint      cpv1.APIEndpoint
 	ca, cert, key []byte
+	// address of one API server among all at the endpoint; "" is whichever answers.
+	address string
 }
 
 func (c credential) url() string {
@@ -39,7 +43,11 @@ func (c credential) url() string {
 
 // config of a client.
 func (c credential) config() *rest.Config {
-	return &rest.Config{Host: c.url(), TLSClientConfig: rest.TLSClientConfig{CAData: c.ca, CertData: c.cert, KeyData: c.key}}
+	host, name := c.url(), ""
+	if c.address != "" {
+		host, name = "https://"+net.JoinHostPort(c.address, strconv.Itoa(controlplane.APIServerPort)), c.endpoint.Host
+	}
+	return &rest.Config{Host: host, TLSClientConfig: rest.TLSClientConfig{ServerName: name, CAData: c.ca, CertData: c.cert, KeyData: c.key}}
 }
 
 // credential that cert-manager has issued.

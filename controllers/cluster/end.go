@@ -2,10 +2,12 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	certmanager "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -41,16 +43,13 @@ func (r *Reconciler) end(ctx context.Context, cp *cpv1.AetherControlPlane) error
 	if !controllerutil.ContainsFinalizer(cp, controlPlaneFinalizer) {
 		return nil
 	}
-	secrets := &metav1.PartialObjectMetadataList{} // who they are, and not what they hold
-	secrets.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("SecretList"))
-	err := r.reader.List(ctx, secrets, client.InNamespace(cp.Namespace), client.MatchingLabels{
-		controlplane.LabelManagedBy: controlplane.ManagedBy, controlplane.LabelCluster: controlplane.ClusterName(cp),
-	})
-	if err != nil {
-		return fmt.Errorf("cannot list Secrets: %w", err)
+	namespace := &metav1.PartialObjectMetadata{}
+	namespace.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
+	if err := r.reader.Get(ctx, client.ObjectKey{Name: cp.Namespace}, namespace); err != nil {
+		return fmt.Errorf("cannot get Namespace %s: %w", cp.Namespace, err)
 	}
-	for i := range secrets.Items {
-		if err := r.give(ctx, cp, &secrets.Items[i]); err != nil {
+	if namespace.DeletionTimestamp == nil { // with which all Secrets go, and the right to read them
+		if err := r.bequeath(ctx, cp); err != nil {
 			return err
 		}
 	}
@@ -58,6 +57,27 @@ func (r *Reconciler) end(ctx context.Context, cp *cpv1.AetherControlPlane) error
 	controllerutil.RemoveFinalizer(changed, controlPlaneFinalizer)
 	if err := r.Patch(ctx, changed, client.MergeFromWithOptions(cp, client.MergeFromWithOptimisticLock{}), client.FieldOwner(fieldOwner)); client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("cannot take the finalizer off: %w", err)
+	}
+	return nil
+}
+
+// bequeath gives the Secrets of cert-manager to their Certificates.
+func (r *Reconciler) bequeath(ctx context.Context, cp *cpv1.AetherControlPlane) error {
+	secrets := &metav1.PartialObjectMetadataList{} // who they are, and not what they hold
+	secrets.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("SecretList"))
+	err := r.reader.List(ctx, secrets, client.InNamespace(cp.Namespace), client.MatchingLabels{
+		controlplane.LabelManagedBy: controlplane.ManagedBy, controlplane.LabelCluster: controlplane.ClusterName(cp),
+	})
+	if apierrors.IsForbidden(err) { // the right to read them may have gone before
+		err = errors.Join(err, r.put(ctx, controlplane.SecretsAccess(cp)))
+	}
+	if err != nil {
+		return fmt.Errorf("cannot list Secrets: %w", err)
+	}
+	for i := range secrets.Items {
+		if err := r.give(ctx, cp, &secrets.Items[i]); err != nil {
+			return err
+		}
 	}
 	return nil
 }

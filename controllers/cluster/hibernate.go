@@ -41,8 +41,8 @@ func (r *Reconciler) sleep(ctx context.Context, s *scope) error {
 		return err
 	}
 	for _, d := range deployments {
-		if err := r.read(ctx, client.ObjectKeyFromObject(d), d); err != nil {
-			return unseen(err, d.Name)
+		if err := r.applied(ctx, d, d.Name); err != nil {
+			return err
 		}
 		if d.Status.ObservedGeneration < d.Generation || d.Status.Replicas > 0 {
 			return &waiting{reason: cpv1.ReasonWaiting, message: fmt.Sprintf("Waiting for %d of %s to end", d.Status.Replicas, d.Labels[controlplane.LabelComponent])}
@@ -56,8 +56,8 @@ func (r *Reconciler) sleep(ctx context.Context, s *scope) error {
 	if err := r.put(ctx, set); err != nil {
 		return err
 	}
-	if err := r.read(ctx, client.ObjectKeyFromObject(set), set); err != nil {
-		return unseen(err, "etcd")
+	if err := r.applied(ctx, set, "etcd"); err != nil {
+		return err
 	}
 	if set.Status.ObservedGeneration < set.Generation || set.Status.Replicas > 0 {
 		return &waiting{reason: cpv1.ReasonWaiting, message: fmt.Sprintf("Waiting for %d members of etcd to end", set.Status.Replicas)}

@@ -61,6 +61,19 @@ func TestAClusterGetsWhatEveryClusterHas(t *testing.T) {
 		t.Fatal(err)
 	}
 	prepare()
+	if err := env.Client.Get(t.Context(), client.ObjectKeyFromObject(changed), changed); err != nil {
+		t.Fatal(err)
+	}
+	changed.Annotations, changed.Subjects = map[string]string{rbacv1.AutoUpdateAnnotationKey: "false"}, nil
+	if err := env.Client.Update(t.Context(), changed); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.prepare(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := env.Client.Get(t.Context(), client.ObjectKeyFromObject(changed), changed); err != nil || len(changed.Subjects) > 0 {
+		t.Errorf("rights that were taken away are back: %v (%v)", changed.Subjects, err)
+	}
 }
 
 // Cluster API waits for it, and a status that was written when an API server answered for

@@ -1,6 +1,8 @@
 package cluster
 
 import (
+	"slices"
+
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
@@ -30,6 +32,14 @@ var (
 		Name: "aether_control_plane_upgrade_failed",
 		Help: "Whether the version that a hosted control plane is asked to have failed: 1 or 0.",
 	}, []string{"namespace", "name"})
+	renewal = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "aether_control_plane_certificate_renewal_seconds",
+		Help: "When cert-manager renews a certificate of a hosted control plane, in seconds since 1970.",
+	}, []string{"namespace", "name", "certificate"})
+	rotationSince = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "aether_control_plane_rotation_since_seconds",
+		Help: "When the phase began in which the authorities of a hosted control plane are changed, in seconds since 1970.",
+	}, []string{"namespace", "name", "phase"})
 	objectsApplied = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "aether_control_plane_objects_applied_total",
 		Help: "Objects of hosted control planes that were written.",
@@ -37,10 +47,11 @@ var (
 )
 
 func init() {
-	metrics.Registry.MustRegister(available, expiry, snapshotTime, snapshotSize, upgradeFailed, objectsApplied)
+	metrics.Registry.MustRegister(available, expiry, renewal, rotationSince, snapshotTime, snapshotSize, upgradeFailed, objectsApplied)
 }
 
-func measure(cp *cpv1.AetherControlPlane) {
+// measure says what a control plane is, and no more of it what it was before.
+func measure(before, cp *cpv1.AetherControlPlane) {
 	is := 0.0
 	if meta.IsStatusConditionTrue(cp.Status.Conditions, cpv1.ConditionAvailable) {
 		is = 1
@@ -55,16 +66,29 @@ func measure(cp *cpv1.AetherControlPlane) {
 		failed = 1
 	}
 	upgradeFailed.WithLabelValues(cp.Namespace, cp.Name).Set(failed)
+	for _, c := range before.Status.Certificates {
+		if !slices.ContainsFunc(cp.Status.Certificates, func(is cpv1.CertificateStatus) bool { return is.Name == c.Name }) {
+			expiry.DeleteLabelValues(cp.Namespace, cp.Name, c.Name)
+			renewal.DeleteLabelValues(cp.Namespace, cp.Name, c.Name)
+		}
+	}
 	for _, c := range cp.Status.Certificates {
 		if c.NotAfter != nil {
 			expiry.WithLabelValues(cp.Namespace, cp.Name, c.Name).Set(float64(c.NotAfter.Unix()))
 		}
+		if c.RenewalTime != nil {
+			renewal.WithLabelValues(cp.Namespace, cp.Name, c.Name).Set(float64(c.RenewalTime.Unix()))
+		}
+	}
+	rotationSince.DeletePartialMatch(prometheus.Labels{"namespace": cp.Namespace, "name": cp.Name})
+	if is := cp.Status.Rotation; is != nil {
+		rotationSince.WithLabelValues(cp.Namespace, cp.Name, string(is.Phase)).Set(float64(is.Since.Unix()))
 	}
 }
 
 func unmeasure(name types.NamespacedName) {
 	labels := prometheus.Labels{"namespace": name.Namespace, "name": name.Name}
-	for _, gauge := range []*prometheus.GaugeVec{available, expiry, snapshotTime, snapshotSize, upgradeFailed} {
-		gauge.DeletePartialMatch(labels)
+	for _, vec := range []*prometheus.GaugeVec{available, expiry, renewal, rotationSince, snapshotTime, snapshotSize, upgradeFailed} {
+		vec.DeletePartialMatch(labels)
 	}
 }

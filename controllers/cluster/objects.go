@@ -48,6 +48,22 @@ func (r *Reconciler) put(ctx context.Context, objects ...client.Object) error {
 	return nil
 }
 
+// applied reads an object as it is, once it is seen as put applied it: until then what its
+// status says is about what it was before.
+func (r *Reconciler) applied(ctx context.Context, o client.Object, what string) error {
+	want, err := encode(o, r.Scheme())
+	if err != nil {
+		return err
+	}
+	if err := r.read(ctx, client.ObjectKeyFromObject(o), o); err != nil {
+		return unseen(err, what)
+	}
+	if o.GetAnnotations()[annotationDigest] != want.GetAnnotations()[annotationDigest] {
+		return &waiting{reason: cpv1.ReasonWaiting, message: fmt.Sprintf("Waiting to see %s as applied", what)}
+	}
+	return nil
+}
+
 // encode is an object as it is applied, with its digest.
 func encode(o client.Object, scheme *runtime.Scheme) (*unstructured.Unstructured, error) {
 	u, err := plain(o, scheme)

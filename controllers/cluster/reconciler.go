@@ -99,7 +99,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	}
 	before := cp.DeepCopy()
 	again, err := r.bring(ctx, cp)
-	measure(cp)
+	measure(before, cp)
 	if !equality.Semantic.DeepEqual(before.Status, cp.Status) {
 		r.tell(before, cp)
 		if _, failed := status.Write(ctx, r.Client, cp, &cp.Status, fieldOwner); failed != nil {
@@ -170,6 +170,7 @@ func (r *Reconciler) stages() []stage {
 		{cpv1.ConditionEtcdReady, "All members of etcd are ready", r.etcd},
 		{cpv1.ConditionAPIServerReady, "The API servers answer", r.apiServers},
 		{cpv1.ConditionControllersReady, "Controller manager and scheduler are ready", r.managers},
+		{cpv1.ConditionAuthoritiesCurrent, "All that is trusted is of the generation that is asked for", r.rotate},
 	}
 }
 
@@ -178,6 +179,7 @@ func (r *Reconciler) stages() []stage {
 func (r *Reconciler) conclude(cp *cpv1.AetherControlPlane, w *waiting) {
 	cp.Status.ObservedGeneration = cp.Generation
 	cp.Status.ExternalManagedControlPlane = ptr.To(true)
+	tellRotation(cp, w)
 
 	ready := metav1.Condition{Status: metav1.ConditionTrue, Reason: cpv1.ReasonAvailable, Message: "The control plane is as it is asked for"}
 	if w != nil {

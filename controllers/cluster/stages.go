@@ -30,7 +30,7 @@ func (r *Reconciler) certificates(ctx context.Context, s *scope) error {
 	if err := r.fixEndpoint(ctx, s); err != nil {
 		return err
 	}
-	objects := []client.Object{s.plan.SecretsAccess()}
+	objects := []client.Object{controlplane.SecretsAccess(s.cp)}
 	for _, o := range s.plan.NetworkPolicies() {
 		objects = append(objects, o)
 	}
@@ -45,6 +45,9 @@ func (r *Reconciler) certificates(ctx context.Context, s *scope) error {
 			reason: cpv1.ReasonCertManagerMissing, stuck: true, after: soon,
 			message: "The cluster does not serve Certificate of cert-manager.io/v1; install cert-manager 1.18 or later: https://cert-manager.io/docs/installation",
 		}
+	}
+	if err := r.locate(ctx, s); err != nil {
+		return err
 	}
 	objects = nil
 	for _, o := range s.plan.Issuers() {
@@ -100,6 +103,9 @@ func (r *Reconciler) issued(ctx context.Context, s *scope, certificates []*certm
 				why = condition.Message
 			}
 		}
+		if c.Spec.IssuerRef.Name != want.Spec.IssuerRef.Name {
+			is, why = false, "not asked of the new authority yet"
+		}
 		part := strings.TrimPrefix(want.Name, s.cp.Name+"-pki-")
 		if !is {
 			late = append(late, fmt.Sprintf("%s (%s)", part, strings.TrimSuffix(why, ".")))
@@ -113,15 +119,18 @@ func (r *Reconciler) issued(ctx context.Context, s *scope, certificates []*certm
 }
 
 // spreadTrust puts the certificates of the authorities where programs read whom to
-// trust. It waits for all of them: a program that trusts nobody fails to start.
+// trust, and marks what they read only when they start.
 func (r *Reconciler) spreadTrust(ctx context.Context, s *scope) error {
-	bundles := map[string][]byte{}
-	for _, authority := range controlplane.Authorities {
-		secret, err := r.secret(ctx, s, authority)
-		if err != nil {
-			return err
-		}
-		bundles[authority] = secret.Data[corev1.TLSCertKey]
+	bundles, err := r.bundles(ctx, s, s.plan)
+	if err != nil {
+		return err
+	}
+	accounts, err := r.secret(ctx, s, controlplane.ServiceAccounts)
+	if err != nil {
+		return err
+	}
+	if err := s.plan.Mark(bundles, accounts.Data[corev1.TLSCertKey]); err != nil {
+		return err
 	}
 	sum := sha256.Sum256(bundles[controlplane.EtcdCA])
 	s.trust = hex.EncodeToString(sum[:8])
@@ -164,8 +173,8 @@ func (r *Reconciler) etcd(ctx context.Context, s *scope) error {
 	if err := r.put(ctx, append(objects, set)...); err != nil {
 		return err
 	}
-	if err := r.read(ctx, client.ObjectKeyFromObject(set), set); err != nil {
-		return unseen(err, "etcd")
+	if err := r.applied(ctx, set, "etcd"); err != nil {
+		return err
 	}
 	want := ptr.Deref(set.Spec.Replicas, 1)
 	if st := set.Status; st.ObservedGeneration < set.Generation || st.ReadyReplicas < want || st.UpdatedReplicas < want {
@@ -229,8 +238,8 @@ func (r *Reconciler) manage(ctx context.Context, s *scope) error {
 
 // rolledOut waits until all Pods of a Deployment are of its newest kind, and available.
 func (r *Reconciler) rolledOut(ctx context.Context, d *appsv1.Deployment, what string) error {
-	if err := r.read(ctx, client.ObjectKeyFromObject(d), d); err != nil {
-		return unseen(err, what)
+	if err := r.applied(ctx, d, what); err != nil {
+		return err
 	}
 	want := ptr.Deref(d.Spec.Replicas, 1)
 	if st := d.Status; st.ObservedGeneration < d.Generation || st.AvailableReplicas < want || st.UpdatedReplicas < want || st.Replicas > want {

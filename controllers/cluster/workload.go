@@ -184,6 +184,7 @@ func (r *WorkloadReconciler) controlPlane(ctx context.Context, wc *v1alpha1.Work
 			Version: wc.Spec.Version, Hibernated: wc.Spec.Hibernated, Resources: asked.Resources,
 			Network: cpv1.Network{PodCIDR: wc.Spec.Network.PodCIDR, ServiceCIDR: wc.Spec.Network.ServiceCIDR, Domain: wc.Spec.Network.Domain},
 			Etcd:    cpv1.EtcdSpec{Replicas: asked.Etcd.Replicas, Storage: asked.Etcd.Storage},
+			PKI:     cpv1.PKISpec{Generation: asked.PKI.Generation},
 		},
 	}
 	if asked.Replicas > 0 {

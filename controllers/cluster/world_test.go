@@ -2,11 +2,14 @@ package cluster
 
 import (
 	"context"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -46,6 +49,7 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
+	t.Parallel() // a test waits more than it works, and has all for itself
 	w := &world{T: t, Env: testenv.Start(t), wire: &wire{}, members: &members{}}
 	w.members.client = w.Client
 	if err := AddToScheme(w.Scheme); err != nil {
@@ -240,6 +244,10 @@ type members struct {
 	pretended string
 	client    client.Client
 	prepared  []credential
+	// of are the nodes of each cluster, by its name.
+	of map[string][]node
+	// served are the API servers that served who trusts one authority alone.
+	served []credential
 }
 
 func (m *members) reach(c credential) (member, error) { return answering{m, c}, nil }
@@ -287,6 +295,44 @@ func (a answering) version(ctx context.Context) (string, error) {
 		return "", err
 	}
 	return controlplane.VersionOf(d.Spec.Template.Spec.Containers[0].Image) + "+test", nil
+}
+
+func (a answering) nodes(context.Context) ([]node, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.away {
+		return nil, errors.New("connection refused")
+	}
+	return slices.Clone(a.of[strings.TrimSuffix(strings.Split(a.with.endpoint.Host, ".")[0], "-apiserver")]), nil
+}
+
+// serves does what a real API server would see to: a client is certified by whom it
+// trusts.
+func (a answering) serves(context.Context) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(a.with.ca)
+	block, _ := pem.Decode(a.with.cert)
+	c, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		return err
+	}
+	if _, err := c.Verify(x509.VerifyOptions{Roots: roots, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}); err != nil {
+		return err
+	}
+	a.served = append(a.served, a.with)
+	return nil
+}
+
+// have sets the nodes of a cluster.
+func (m *members) have(name string, nodes ...node) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.of == nil {
+		m.of = map[string][]node{}
+	}
+	m.of[name] = nodes
 }
 
 // wire notes what is written, and can cut the controller off, as a kill would.

@@ -7,6 +7,7 @@ import (
 	"net"
 	"strings"
 
+	certmanager "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	"github.com/spf13/pflag"
@@ -18,6 +19,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	cpv1 "github.com/aetherplatform/aether/api/controlplane/v1alpha1"
 	"github.com/aetherplatform/aether/api/v1alpha1"
 )
 
@@ -67,7 +69,7 @@ func (c *Cluster) Connect() (client.WithWatch, error) {
 func connect(config *rest.Config) (client.WithWatch, error) {
 	s := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{
-		scheme.AddToScheme, v1alpha1.AddToScheme, sourcev1.AddToScheme, kustomizev1.AddToScheme,
+		scheme.AddToScheme, v1alpha1.AddToScheme, sourcev1.AddToScheme, kustomizev1.AddToScheme, cpv1.AddToScheme, certmanager.AddToScheme,
 	} {
 		if err := add(s); err != nil {
 			return nil, err

@@ -2,6 +2,8 @@ package controlplane
 
 import (
 	rbacv1 "k8s.io/api/rbac/v1"
+
+	cpv1 "github.com/aetherplatform/aether/api/controlplane/v1alpha1"
 )
 
 // Who the cluster controller is in the cluster that control planes run in
@@ -15,9 +17,9 @@ const (
 
 // SecretsAccess lets the cluster controller read the Secrets of the control plane's
 // namespace. It has a right to Secrets nowhere else.
-func (p *Plan) SecretsAccess() *rbacv1.RoleBinding {
+func SecretsAccess(cp *cpv1.AetherControlPlane) *rbacv1.RoleBinding {
 	return &rbacv1.RoleBinding{
-		ObjectMeta: p.meta(secretsRole, ""),
+		ObjectMeta: (&Plan{cp: cp}).meta(secretsRole, ""),
 		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: secretsRole},
 		Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: SystemNamespace, Name: ServiceAccount}},
 	}

@@ -2,6 +2,7 @@ package controlplane
 
 import (
 	"slices"
+	"strconv"
 	"time"
 
 	certmanager "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
@@ -65,11 +66,14 @@ func (p *Plan) Issuers() []*certmanager.Issuer {
 		ObjectMeta: p.meta(p.PKI(selfSigned), ""),
 		Spec:       certmanager.IssuerSpec{IssuerConfig: certmanager.IssuerConfig{SelfSigned: &certmanager.SelfSignedIssuer{}}},
 	}}
-	for _, name := range Authorities {
-		issuers = append(issuers, &certmanager.Issuer{
-			ObjectMeta: p.meta(p.PKI(name), ""),
-			Spec:       certmanager.IssuerSpec{IssuerConfig: certmanager.IssuerConfig{CA: &certmanager.CAIssuer{SecretName: p.PKI(name)}}},
-		})
+	for _, generation := range p.place.trusted() {
+		for _, authority := range Authorities {
+			name := p.PKI(PartOf(authority, generation))
+			issuers = append(issuers, &certmanager.Issuer{
+				ObjectMeta: p.meta(name, ""),
+				Spec:       certmanager.IssuerSpec{IssuerConfig: certmanager.IssuerConfig{CA: &certmanager.CAIssuer{SecretName: name}}},
+			})
+		}
 	}
 	return issuers
 }
@@ -77,14 +81,19 @@ func (p *Plan) Issuers() []*certmanager.Issuer {
 // Certificates of a control plane, authorities first.
 func (p *Plan) Certificates() []*certmanager.Certificate {
 	var all []*certmanager.Certificate
-	for _, name := range Authorities {
-		c := p.certificate(name, selfSigned, p.cp.Name+" "+name, authorityLife, authorityLife/10)
-		c.Spec.IsCA = true
-		// Renewed with the same key, an authority's certificate still vouches for what
-		// it issued before: cert-manager does not issue leaves anew with it.
-		c.Spec.PrivateKey.RotationPolicy = certmanager.RotationPolicyNever
-		c.Spec.Usages = []certmanager.KeyUsage{certmanager.UsageDigitalSignature, certmanager.UsageKeyEncipherment, certmanager.UsageCertSign}
-		all = append(all, c)
+	for _, generation := range p.place.trusted() {
+		for _, authority := range Authorities {
+			c := p.certificate(PartOf(authority, generation), selfSigned, p.cp.Name+" "+authority, authorityLife, authorityLife/10)
+			c.Spec.IsCA = true
+			if generation > 1 { // another name than the one before
+				c.Spec.Subject = &certmanager.X509Subject{SerialNumber: strconv.Itoa(int(generation))}
+			}
+			// Renewed with the same key, an authority's certificate still vouches for what
+			// it issued before: cert-manager does not issue leaves anew with it.
+			c.Spec.PrivateKey.RotationPolicy = certmanager.RotationPolicyNever
+			c.Spec.Usages = []certmanager.KeyUsage{certmanager.UsageDigitalSignature, certmanager.UsageKeyEncipherment, certmanager.UsageCertSign}
+			all = append(all, c)
+		}
 	}
 	sa := p.certificate(ServiceAccounts, selfSigned, p.cp.Name+" sa", authorityLife, authorityLife/10)
 	sa.Spec.PrivateKey = &certmanager.CertificatePrivateKey{
@@ -95,7 +104,7 @@ func (p *Plan) Certificates() []*certmanager.Certificate {
 	all = append(all, sa)
 
 	for _, leaf := range p.leaves() {
-		c := p.certificate(leaf.name, leaf.authority, leaf.commonName, leafLife, leafRenewal)
+		c := p.certificate(leaf.name, PartOf(leaf.authority, p.place.issuing()), leaf.commonName, leafLife, leafRenewal)
 		c.Spec.PrivateKey.RotationPolicy = certmanager.RotationPolicyAlways
 		c.Spec.DNSNames, c.Spec.IPAddresses = leaf.names, leaf.addresses
 		c.Spec.Usages = []certmanager.KeyUsage{certmanager.UsageDigitalSignature, certmanager.UsageKeyEncipherment}

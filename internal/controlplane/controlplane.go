@@ -88,6 +88,9 @@ type Plan struct {
 	kubernetes netip.Addr
 	// version of the programs of Kubernetes.
 	version string
+	place   Place
+	// marks are hashes of what programs read only when they start.
+	marks map[string]string
 }
 
 // NewPlan checks what the API's schema cannot.
@@ -116,7 +119,9 @@ func NewPlan(cp *cpv1.AetherControlPlane, opts Options) (*Plan, error) {
 	if !services.Contains(first) {
 		return nil, fmt.Errorf("spec.network.serviceCIDR: %s has no room for a Service; write a larger range, such as 10.101.0.0/16", services)
 	}
-	return &Plan{cp: cp, opts: opts, kubernetes: first, version: cp.Spec.Version}, nil
+	return &Plan{
+		cp: cp, opts: opts, kubernetes: first, version: cp.Spec.Version, place: PlaceOf(cp.Spec.PKI.Generation, Seen{}),
+	}, nil
 }
 
 // ClusterName is the cluster's name: that of Cluster API's Cluster, or the control
@@ -187,7 +192,7 @@ func (p *Plan) pod(component string, annotations map[string]string, container co
 	container.ImagePullPolicy = corev1.PullIfNotPresent
 	labels := p.selector(component)
 	return corev1.PodTemplateSpec{
-		ObjectMeta: metav1.ObjectMeta{Labels: maps.Clone(labels), Annotations: annotations},
+		ObjectMeta: metav1.ObjectMeta{Labels: maps.Clone(labels), Annotations: p.starts(component, annotations)},
 		Spec: corev1.PodSpec{
 			Containers:                   []corev1.Container{container},
 			Volumes:                      volumes,

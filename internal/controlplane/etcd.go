@@ -93,7 +93,7 @@ func (p *Plan) EtcdStatefulSet(trust string) *appsv1.StatefulSet {
 	var mounted files
 	mounted.certificates(p, etcdServer, etcdPeer)
 	mounted.trust(p, EtcdCA)
-	pod := p.pod(Etcd, map[string]string{"controlplane.aetherplatform.cloud/trust": trust}, corev1.Container{
+	pod := p.pod(Etcd, map[string]string{annotationTrust: trust}, corev1.Container{
 		Name: Etcd, Image: p.opts.EtcdImage, Command: append([]string{"etcd"}, f...),
 		Env: []corev1.EnvVar{{Name: "POD_NAME", ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{APIVersion: "v1", FieldPath: "metadata.name"}}}},
 		Ports: []corev1.ContainerPort{

@@ -3,6 +3,7 @@ package controlplane
 import (
 	"fmt"
 	"path"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/utils/ptr"
@@ -32,6 +33,9 @@ func TrustKey(authority string) string { return authority + ".crt" }
 // TrustMap is the ConfigMap Trust, of bundles by authority.
 func (p *Plan) TrustMap(bundles map[string][]byte) *corev1.ConfigMap {
 	cm := &corev1.ConfigMap{ObjectMeta: p.meta(p.Trust(), ""), Data: map[string]string{}}
+	if text := p.place.trustedText(); text != "" {
+		cm.Annotations = map[string]string{AnnotationAuthorities: text}
+	}
 	for _, authority := range Authorities {
 		cm.Data[TrustKey(authority)] = string(bundles[authority])
 	}
@@ -89,8 +93,12 @@ const readable int32 = 0o440
 // certificates with their keys.
 func (f *files) certificates(p *Plan, names ...string) {
 	for _, name := range names {
+		secret := name
+		if slices.Contains(Authorities, name) {
+			secret = PartOf(name, p.place.issuing())
+		}
 		f.add(corev1.Volume{Name: "pki-" + name, VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{
-			SecretName: p.PKI(name), DefaultMode: ptr.To(readable),
+			SecretName: p.PKI(secret), DefaultMode: ptr.To(readable),
 			// Not ca.crt: whom to trust is in the bundle.
 			Items: []corev1.KeyToPath{{Key: certFile, Path: certFile}, {Key: keyFile, Path: keyFile}},
 		}}}, path.Join(pkiDir, name))

@@ -11,6 +11,7 @@ import (
 func Inside() []*rbacv1.ClusterRoleBinding {
 	return []*rbacv1.ClusterRoleBinding{
 		binding("kubeadm:cluster-admins", "cluster-admin", group(AdminGroup)),
+		binding(AccessGroup, "cluster-admin", group(AccessGroup)),
 		// By its name: certificates of kubeadm 1.36 name no group any more.
 		binding("kubeadm:apiserver-kubelet-client", "system:kubelet-api-admin",
 			rbacv1.Subject{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: "kube-apiserver-kubelet-client"}),
@@ -19,6 +20,11 @@ func Inside() []*rbacv1.ClusterRoleBinding {
 		binding("kubeadm:node-autoapprove-certificate-rotation", "system:certificates.k8s.io:certificatesigningrequests:selfnodeclient", group("system:nodes")),
 	}
 }
+
+// AccessGroup is the group of people who hold a short-lived credential of their own. Its
+// binding may be emptied, and stays so while its annotation
+// rbac.authorization.kubernetes.io/autoupdate is false.
+const AccessGroup = "aether:admins"
 
 // bootstrappers is the group of bootstrap tokens that nodes join with.
 const bootstrappers = "system:bootstrappers:kubeadm:default-node-token"

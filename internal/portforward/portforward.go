@@ -1,6 +1,7 @@
 // Package portforward opens connections to the Pods behind Services of a cluster from
 // outside of it, through the API server, as `kubectl port-forward` does. It takes the
-// rights to get services, to list endpointslices, and to create and get pods/portforward.
+// rights to get services, to list endpointslices and pods, and to create and get
+// pods/portforward.
 package portforward
 
 import (
@@ -39,25 +40,47 @@ func New(config *rest.Config) (*Forwarder, error) {
 }
 
 // Dial opens a connection to one of the ready Pods of a Service, by an address such as
-// api.acme-web.svc:6443. The port is the Service's.
+// api.acme-web.svc:6443 with a port of the Service's, or to a Pod by its own address and
+// port.
 func (f *Forwarder) Dial(ctx context.Context, _, address string) (net.Conn, error) {
 	host, number, err := net.SplitHostPort(address)
 	if err != nil {
 		return nil, fmt.Errorf("cannot tell host and port: %w", err)
 	}
-	parts := strings.Split(host, ".")
-	if len(parts) < 3 || parts[2] != "svc" {
-		return nil, fmt.Errorf("%s is no Service; write one such as api.acme-web.svc", host)
-	}
 	port, err := strconv.ParseInt(number, 10, 32)
 	if err != nil {
 		return nil, fmt.Errorf("%s: the port is no number", address)
+	}
+	if net.ParseIP(host) != nil {
+		namespace, pod, err := f.at(ctx, host)
+		if err != nil {
+			return nil, err
+		}
+		return f.tunnel(ctx, namespace, pod, int32(port))
+	}
+	parts := strings.Split(host, ".")
+	if len(parts) < 3 || parts[2] != "svc" {
+		return nil, fmt.Errorf("%s is no Service; write one such as api.acme-web.svc", host)
 	}
 	pod, target, err := f.ready(ctx, parts[1], parts[0], int32(port))
 	if err != nil {
 		return nil, err
 	}
 	return f.tunnel(ctx, parts[1], pod, target)
+}
+
+// at is the Pod that has an address.
+func (f *Forwarder) at(ctx context.Context, address string) (namespace, pod string, err error) {
+	pods, err := f.client.CoreV1().Pods("").List(ctx, metav1.ListOptions{FieldSelector: "status.podIP=" + address})
+	if err != nil {
+		return "", "", fmt.Errorf("cannot look for the Pod at %s: %w", address, err)
+	}
+	for _, p := range pods.Items {
+		if p.DeletionTimestamp == nil && !p.Spec.HostNetwork {
+			return p.Namespace, p.Name, nil
+		}
+	}
+	return "", "", fmt.Errorf("no Pod has the address %s", address)
 }
 
 // ready is a Pod that a Service leads to, and the port there.

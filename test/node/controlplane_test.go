@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -176,6 +177,18 @@ func (w *world) dial(ctx context.Context, _, address string) (net.Conn, error) {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
 		return nil, err
+	}
+	if _, err := netip.ParseAddr(host); err == nil { // a Pod's own
+		var pods corev1.PodList
+		if err := w.Client.List(ctx, &pods); err != nil {
+			return nil, err
+		}
+		for _, pod := range pods.Items {
+			if pod.Status.PodIP == host {
+				return w.Dial(ctx, pod.Spec.NodeName, address)
+			}
+		}
+		return nil, fmt.Errorf("no Pod has the address %s", host)
 	}
 	service := strings.Split(host, ".") // its name, its namespace, svc
 	var found discoveryv1.EndpointSliceList

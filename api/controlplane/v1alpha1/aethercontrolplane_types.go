@@ -95,6 +95,12 @@ type AetherControlPlaneSpec struct {
 	// +kubebuilder:default={}
 	Upgrade *UpgradeSpec `json:"upgrade,omitempty"`
 
+	// PKI is the generation of the authorities that all of the control plane trusts.
+	//
+	// +optional
+	// +kubebuilder:default={}
+	PKI PKISpec `json:"pki,omitempty"`
+
 	// ControlPlaneEndpoint is where clients find the API servers. Default: the Service
 	// of the API servers, which the cluster controller writes here.
 	//
@@ -139,6 +145,20 @@ type EtcdSpec struct {
 	//
 	// +optional
 	RestoreFrom *RestoreFrom `json:"restoreFrom,omitempty"`
+}
+
+// PKISpec is about the authorities of a control plane.
+type PKISpec struct {
+	// Generation of the authorities. One more than it was changes all of them, without
+	// a healthy node being cut off. It goes up by one at a time, and never back.
+	// Default 1.
+	//
+	// +optional
+	// +kubebuilder:default=1
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=10000
+	// +kubebuilder:validation:XValidation:rule="self >= oldSelf && self <= oldSelf + 1",message="authorities are changed one generation at a time, and never back; write what it was plus one"
+	Generation int32 `json:"generation,omitempty"`
 }
 
 // Network is a cluster's address ranges.
@@ -191,7 +211,7 @@ type AetherControlPlaneStatus struct {
 
 	// Conditions: Available, Ready, Reconciling and Stalled; CertificatesReady,
 	// EtcdReady, APIServerReady and ControllersReady say how far it has come;
-	// SnapshotsReady, where they are asked for; Hibernated; Paused.
+	// SnapshotsReady, where they are asked for; AuthoritiesCurrent; Hibernated; Paused.
 	//
 	// +optional
 	// +listType=map
@@ -279,7 +299,63 @@ type AetherControlPlaneStatus struct {
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=64
 	Certificates []CertificateStatus `json:"certificates,omitempty"`
+
+	// Rotation is how far a change of the authorities has come; nothing when there is
+	// none.
+	//
+	// +optional
+	Rotation *Rotation `json:"rotation,omitempty"`
 }
+
+// Rotation is how far a change of the authorities has come.
+type Rotation struct {
+	// Phase is Trusting, until all trust the new authorities beside the old ones;
+	// Reissuing, until all certificates are of the new ones and in use; Proving, until
+	// nobody is seen to need the old ones; or Dropping, until they are gone.
+	//
+	// +kubebuilder:validation:Enum=Trusting;Reissuing;Proving;Dropping
+	Phase RotationPhase `json:"phase"`
+
+	// Generation of the new authorities.
+	Generation int32 `json:"generation"`
+
+	// Authority is the new authority of the cluster, as nodes say whom they trust: the
+	// hash of its public key, as kubeadm writes it.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxLength=128
+	Authority string `json:"authority,omitempty"`
+
+	// Message says what it waits for.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxLength=4096
+	Message string `json:"message,omitempty"`
+
+	// Since is when the phase began.
+	Since metav1.Time `json:"since"`
+}
+
+// RotationPhase is a step of a change of authorities.
+type RotationPhase string
+
+// Phases of a change of authorities, in their order.
+const (
+	RotationTrusting  RotationPhase = "Trusting"
+	RotationReissuing RotationPhase = "Reissuing"
+	RotationProving   RotationPhase = "Proving"
+	RotationDropping  RotationPhase = "Dropping"
+)
+
+// Annotations of a Node in the cluster of a control plane, by which it says that a
+// change of authorities may go on. Both hold hashes as Rotation.Authority has them.
+const (
+	// AnnotationTrusts lists the authorities that the node and what runs on it trust,
+	// separated by commas.
+	AnnotationTrusts = "controlplane.aetherplatform.cloud/trusts"
+	// AnnotationCredentialFrom is the authority that its kubelet's certificate is from.
+	AnnotationCredentialFrom = "controlplane.aetherplatform.cloud/credential-from"
+)
 
 // Initialization is what Cluster API waits for.
 type Initialization struct {

@@ -17,6 +17,9 @@ const (
 	ConditionSnapshotsReady = "SnapshotsReady"
 	// ConditionHibernated is whether all programs have ended, where that is asked for.
 	ConditionHibernated = "Hibernated"
+	// ConditionAuthoritiesCurrent is whether all that is trusted is of the generation of
+	// authorities that is asked for.
+	ConditionAuthoritiesCurrent = "AuthoritiesCurrent"
 	// ConditionPaused is whether the control plane is left as it is, for Cluster API.
 	ConditionPaused = "Paused"
 )
@@ -46,6 +49,9 @@ const (
 	ReasonSnapshotFailed = "SnapshotFailed"
 	// ReasonHibernated: it is asked to hibernate, so it does not run.
 	ReasonHibernated = "Hibernated"
+	// ReasonRotating: the authorities are being changed; the message says what that
+	// waits for.
+	ReasonRotating = "Rotating"
 	// ReasonPaused and ReasonNotPaused are those of ConditionPaused, as Cluster API's.
 	ReasonPaused    = "Paused"
 	ReasonNotPaused = "NotPaused"

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/aetherplatform/aether/internal/cli"
+	"github.com/aetherplatform/aether/internal/cli/cluster"
 	"github.com/aetherplatform/aether/internal/cli/convert"
 	"github.com/aetherplatform/aether/internal/cli/diff"
 	"github.com/aetherplatform/aether/internal/cli/doctor"
@@ -61,7 +62,7 @@ what became of it and why, and run a whole platform on your own machine.
 	}
 	add("offline", validate.NewCommand(env), test.NewCommand(env), render.NewCommand(env), diff.NewCommand(env), convert.NewCommand(env))
 	add("forge", review.NewCommand(env, engine(env)))
-	add("cluster", doctor.NewCommand(env), get.NewCommand(env), explain.NewCommand(env), reconcile.NewCommand(env), verify.NewCommand(env))
+	add("cluster", doctor.NewCommand(env), get.NewCommand(env), explain.NewCommand(env), reconcile.NewCommand(env), verify.NewCommand(env), cluster.NewCommand(env), cluster.NewKubeconfigCommand(env))
 	add("local", local.NewCommand(env))
 	add("about", version.NewCommand(env))
 	cmd.SetHelpCommandGroupID("about")
