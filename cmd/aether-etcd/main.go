@@ -112,7 +112,7 @@ func write(file string, text []byte) error {
 	if file == "" {
 		return nil
 	}
-	if err := os.WriteFile(file, text, 0o600); err != nil {
+	if err := os.WriteFile(file, text, 0o600); err != nil { //nolint:gosec // the flag says where
 		return fmt.Errorf("cannot write the report: %w", err)
 	}
 	return nil
@@ -128,7 +128,7 @@ func restore(flags *flag.FlagSet, stdout io.Writer) func() error {
 	flags.StringVar(&m.Cluster, "cluster", "", "all members, as name=URL,name=URL")
 	flags.StringVar(&m.Token, "token", "", "token of the cluster")
 	return func() error {
-		name, err := os.ReadFile(*asked)
+		name, err := os.ReadFile(*asked) //nolint:gosec // the flag says which
 		if errors.Is(err, os.ErrNotExist) {
 			_, err := fmt.Fprintln(stdout, "No snapshot is to be restored")
 			return err

@@ -73,7 +73,7 @@ func (r *Reconciler) ended(ctx context.Context, s *scope, set *appsv1.StatefulSe
 	case client.IgnoreNotFound(err) != nil:
 		return err
 	case err != nil || ptr.Deref(is.Spec.Replicas, 1) == 0:
-		return nil
+		return nil //nolint:nilerr // it is not there, or has ended
 	}
 	var pods corev1.PodList
 	if err := r.reader.List(ctx, &pods, client.InNamespace(s.cp.Namespace), client.MatchingLabels(s.plan.Selector(controlplane.APIServer))); err != nil {

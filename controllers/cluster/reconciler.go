@@ -159,7 +159,7 @@ func (r *Reconciler) bring(ctx context.Context, cp *cpv1.AetherControlPlane) (ag
 	r.observe(ctx, s)
 	r.conclude(cp, s.pending)
 	if s.pending != nil {
-		return s.pending.after, nil
+		return s.pending.after, nil //nolint:nilerr // a waiting is no failure
 	}
 	return 0, nil
 }

@@ -57,7 +57,7 @@ func (r *Reconciler) steer(ctx context.Context, s *scope) error {
 	case u == nil:
 		if err := controlplane.Skew(runs, asked); err != nil {
 			s.pending = &waiting{reason: cpv1.ReasonInvalidSpec, message: err.Error(), stuck: true}
-			return nil
+			return nil //nolint:nilerr // only another spec helps, and that wakes it
 		}
 		cp.Status.Upgrade = &cpv1.UpgradeStatus{From: runs, To: asked, Generation: cp.Generation}
 		s.pending = &waiting{reason: cpv1.ReasonUpgrading, message: fmt.Sprintf("An upgrade from %s to %s begins", runs, asked), after: soon}

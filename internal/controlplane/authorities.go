@@ -112,7 +112,7 @@ func (p *Plan) Trusted(authority string) []string {
 // NewAuthority is the part of the PKI that a change of authorities leads to.
 func (p *Plan) NewAuthority(authority string) string { return PartOf(authority, p.place.To) }
 
-// part is the name of an authority of a generation.
+// PartOf is the name of an authority of a generation.
 func PartOf(authority string, generation int32) string {
 	if generation <= 1 {
 		return authority

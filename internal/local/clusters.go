@@ -65,7 +65,7 @@ func (p *Platform) clusters(ctx context.Context) error {
 
 // installClusters applies what an administrator installs for them.
 func (p *Platform) installClusters(ctx context.Context) error {
-	if err := p.applyFiles(ctx, os.DirFS(p.bin("cert-manager-crds")), "*.yaml"); err != nil {
+	if err := p.applyFiles(ctx, os.DirFS(p.bin("cert-manager-crds"))); err != nil {
 		return err
 	}
 	return p.apply(ctx, "clusters.yaml", clusterFiles)

@@ -56,11 +56,11 @@ func newScheme() (*runtime.Scheme, error) {
 // install applies what an administrator would install in a cluster.
 func (p *Platform) install(ctx context.Context) error {
 	return p.step("CRDs, policies and roles", func() error {
-		if err := p.applyFiles(ctx, os.DirFS(p.bin("crds")), "*.yaml"); err != nil {
+		if err := p.applyFiles(ctx, os.DirFS(p.bin("crds"))); err != nil {
 			return err
 		}
 		if !p.Chart {
-			if err := p.applyFiles(ctx, crd.FS, "*.yaml"); err != nil {
+			if err := p.applyFiles(ctx, crd.FS); err != nil {
 				return err
 			}
 		}
@@ -84,7 +84,7 @@ func (p *Platform) install(ctx context.Context) error {
 			if err := p.apply(ctx, "reviewer.yaml", reviewerRole); err != nil {
 				return err
 			}
-			if err := p.applyFiles(ctx, rbac.FS, "*.yaml"); err != nil {
+			if err := p.applyFiles(ctx, rbac.FS); err != nil {
 				return err
 			}
 			if err := policies.Install(ctx, p.Client); err != nil {
@@ -105,8 +105,8 @@ func (p *Platform) install(ctx context.Context) error {
 	})
 }
 
-func (p *Platform) applyFiles(ctx context.Context, files fs.FS, glob string) error {
-	names, err := fs.Glob(files, glob)
+func (p *Platform) applyFiles(ctx context.Context, files fs.FS) error {
+	names, err := fs.Glob(files, "*.yaml")
 	if err != nil {
 		return err
 	}

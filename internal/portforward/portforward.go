@@ -17,10 +17,10 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/httpstream"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/portforward"
+	"k8s.io/streaming/pkg/httpstream"
 	"k8s.io/utils/ptr"
 )
 
@@ -120,7 +120,7 @@ func (f *Forwarder) ready(ctx context.Context, namespace, service string, port i
 // tunnel connects to a port of a Pod. The connection lives until either side closes it.
 func (f *Forwarder) tunnel(ctx context.Context, namespace, pod string, port int32) (net.Conn, error) {
 	url := f.client.CoreV1().RESTClient().Post().Resource("pods").Namespace(namespace).Name(pod).SubResource("portforward").URL()
-	dialer, err := portforward.NewSPDYOverWebsocketDialer(url, f.config)
+	dialer, err := portforward.NewSPDYOverWebsocketDialerForStreaming(url, f.config)
 	if err != nil {
 		return nil, fmt.Errorf("cannot prepare a connection to Pod %s/%s: %w", namespace, pod, err)
 	}

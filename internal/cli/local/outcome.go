@@ -75,17 +75,17 @@ func revision(o client.Object) cli.Cell {
 // printClusters prints the clusters of the tenants that are wanted, where there are any.
 // It returns whether one is not as it should be.
 func printClusters(env *cli.Env, o *local.Outcome, wanted func(tenant string) bool) (bad bool) {
-	table, any := cli.NewTable("TENANT", "CLUSTER", "VERSION", "READY", "REVISION", "STATUS"), false
+	table, listed := cli.NewTable("TENANT", "CLUSTER", "VERSION", "READY", "REVISION", "STATUS"), false
 	for i := range o.Clusters {
 		c := &o.Clusters[i]
 		if !wanted(c.Spec.Tenant) {
 			continue
 		}
 		ready := cli.ReadyOf(c.Status.Conditions)
-		any, bad = true, bad || !ready.True()
+		listed, bad = true, bad || !ready.True()
 		table.Add(cli.Text(c.Spec.Tenant), cli.Text(c.Name), cli.Text(c.Spec.Version), ready.Cell(), revision(c), cli.Text(ready.Message))
 	}
-	if any {
+	if listed {
 		fmt.Fprintln(env.Out)
 		table.Print(env.Out, env.Color)
 	}
