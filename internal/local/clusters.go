@@ -73,7 +73,7 @@ func (p *Platform) installClusters(ctx context.Context) error {
 
 // hostControlPlanes brings to the nodes what control planes run and keep their data on.
 func (p *Platform) hostControlPlanes(ctx context.Context) error {
-	version, err := p.kubernetesVersion(ctx)
+	version, err := p.KubernetesVersion(ctx)
 	if err != nil {
 		return err
 	}
@@ -100,8 +100,8 @@ func (p *Platform) hostControlPlanes(ctx context.Context) error {
 	})
 }
 
-// kubernetesVersion is that of the programs in bin/.
-func (p *Platform) kubernetesVersion(ctx context.Context) (string, error) {
+// KubernetesVersion is that of the programs in bin/.
+func (p *Platform) KubernetesVersion(ctx context.Context) (string, error) {
 	out, err := exec.CommandContext(ctx, p.bin("kube-apiserver"), "--version").Output()
 	if err != nil {
 		return "", fmt.Errorf("cannot ask kube-apiserver for its version: %w", err)

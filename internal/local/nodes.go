@@ -304,12 +304,6 @@ func (p *Platform) On(ctx context.Context, node string, program ...string) (stri
 	return string(out), nil
 }
 
-// Dial opens a connection from a node, which no policy holds back from the Pods that it
-// runs itself. The address is not a name.
-func (p *Platform) Dial(ctx context.Context, node, address string) (net.Conn, error) {
-	return p.machine(node).Dial(ctx, address)
-}
-
 // Import brings an image of bin/images to a node.
 func (p *Platform) Import(ctx context.Context, node, image string) error {
 	_, err := p.On(ctx, node, machine.Bin+"/ctr", "--namespace=k8s.io", "images", "import", machine.Bin+"/images/"+image+".tar")

@@ -7,9 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -17,7 +14,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	discoveryv1 "k8s.io/api/discovery/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -26,20 +22,14 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes/scheme"
-	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
-	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/config"
-	"sigs.k8s.io/controller-runtime/pkg/envtest"
-	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	cpv1 "github.com/aetherplatform/aether/api/controlplane/v1alpha1"
-	"github.com/aetherplatform/aether/controllers/cluster"
 	"github.com/aetherplatform/aether/internal/controlplane"
 	"github.com/aetherplatform/aether/internal/local"
 	"github.com/aetherplatform/aether/internal/local/machine"
-	"github.com/aetherplatform/aether/internal/testenv"
+	"github.com/aetherplatform/aether/internal/portforward"
 )
 
 // A hosted control plane comes up as Pods that the Pod Security Standard restricted
@@ -48,8 +38,7 @@ import (
 // deleted.
 func TestAHostedControlPlaneIsUsableClosedOffAndKeepsWhatItHolds(t *testing.T) {
 	w := newWorld(t)
-	w.hostsControlPlanes()
-	h := w.asks("acme-prod", 1, 1)
+	h := w.asks("acme-hosted", 1, 1)
 	h.becomesReady("it was asked for")
 
 	inside := h.connects()
@@ -72,7 +61,6 @@ func TestAHostedControlPlaneIsUsableClosedOffAndKeepsWhatItHolds(t *testing.T) {
 // another, whoever uses the cluster notices nothing.
 func TestAHostedControlPlaneOfSeveralIsUsableWhileItsPodsAreReplaced(t *testing.T) {
 	w := newWorld(t)
-	w.hostsControlPlanes()
 	h := w.asks("acme-large", 3, 2)
 	h.becomesReady("it was asked for")
 	inside := h.connects()
@@ -100,109 +88,13 @@ type hosted struct {
 	in string
 }
 
-// programs of a control plane, in images of the same names.
-var programs = []string{"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "aether-etcd"}
-
-// hostsControlPlanes brings the images to the nodes, and runs cert-manager and the cluster
-// controller.
-func (w *world) hostsControlPlanes() {
-	w.Helper()
-	images := exec.CommandContext(w.Context(), "go", append([]string{"run", "./test/images"}, programs...)...)
-	images.Dir = testenv.Root()
-	if out, err := images.CombinedOutput(); err != nil {
-		w.Fatalf("cannot make the images: %v\n%s", err, out)
-	}
-	for n := range w.Nodes {
-		for _, program := range programs {
-			if err := w.Import(w.Context(), local.NodeName(n+1), program); err != nil {
-				w.Fatal(err)
-			}
-			image := "aetherplatform.cloud/" + program + ":"
-			if _, err := w.On(w.Context(), local.NodeName(n+1), machine.Bin+"/ctr", "--namespace=k8s.io", "images", "tag", "--force", image+"local", image+w.version()); err != nil {
-				w.Fatal(err)
-			}
-		}
-	}
-	crds := envtest.CRDInstallOptions{Paths: []string{
-		filepath.Join(testenv.Root(), "bin", "cert-manager-crds"), filepath.Join(testenv.Root(), "config", "crd", "controlplane.aetherplatform.cloud_aethercontrolplanes.yaml"),
-	}}
-	if _, err := envtest.InstallCRDs(w.Config, crds); err != nil {
-		w.Fatal(err)
-	}
-	if err := w.Add(w.Context(), "cert-manager", "cert-manager", 0, "", "--kubeconfig="+w.Kubeconfig()); err != nil {
-		w.Fatal(err)
-	}
-	w.Cleanup(func() {
-		if w.Failed() {
-			w.Logf("the end of what cert-manager wrote:\n%s", w.Tail("cert-manager"))
-		}
-		if err := w.Retire("cert-manager"); err != nil {
-			w.Error(err)
-		}
-	})
-
-	if err := cluster.AddToScheme(w.Scheme()); err != nil {
-		w.Fatal(err)
-	}
-	mgr, err := ctrl.NewManager(rest.CopyConfig(w.Config), ctrl.Options{
-		Scheme: w.Scheme(), Cache: cluster.CacheOptions(), Client: cluster.ClientOptions(),
-		Metrics: metricsserver.Options{BindAddress: "0"}, Controller: config.Controller{SkipNameValidation: new(true)},
-	})
-	if err != nil {
-		w.Fatal(err)
-	}
-	err = cluster.Setup(mgr, cluster.Options{
-		ControlPlane: controlplane.Options{Repository: "aetherplatform.cloud", EtcdImage: "aetherplatform.cloud/etcd:local", SnapshotImage: "aetherplatform.cloud/aether-etcd:local"},
-		Dial:         w.dial,
-	})
-	if err != nil {
-		w.Fatal(err)
-	}
-	testenv.Run(w.TB, mgr)
-}
-
-// version is that of the Kubernetes programs in bin/.
-func (w *world) version() string {
-	w.Helper()
-	out, err := exec.CommandContext(w.Context(), filepath.Join(testenv.Root(), "bin", "kube-apiserver"), "--version").Output()
-	if err != nil {
-		w.Fatal(err)
-	}
-	return strings.TrimSpace(strings.TrimPrefix(string(out), "Kubernetes "))
-}
-
-// dial is what the cluster's DNS and its Services are to a Pod of it. This process is
-// outside: for it a Service's name leads to a Pod that is ready, from the Pod's own node.
-func (w *world) dial(ctx context.Context, _, address string) (net.Conn, error) {
-	host, port, err := net.SplitHostPort(address)
+// dial opens a connection to a Service of the cluster, or to a Pod, from outside of it.
+func (w *world) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	forward, err := portforward.New(w.Config)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := netip.ParseAddr(host); err == nil { // a Pod's own
-		var pods corev1.PodList
-		if err := w.Client.List(ctx, &pods); err != nil {
-			return nil, err
-		}
-		for _, pod := range pods.Items {
-			if pod.Status.PodIP == host {
-				return w.Dial(ctx, pod.Spec.NodeName, address)
-			}
-		}
-		return nil, fmt.Errorf("no Pod has the address %s", host)
-	}
-	service := strings.Split(host, ".") // its name, its namespace, svc
-	var found discoveryv1.EndpointSliceList
-	if err := w.Client.List(ctx, &found, client.InNamespace(service[1]), client.MatchingLabels{discoveryv1.LabelServiceName: service[0]}); err != nil {
-		return nil, err
-	}
-	for _, slice := range found.Items {
-		for _, e := range slice.Endpoints {
-			if e.Conditions.Ready != nil && *e.Conditions.Ready {
-				return w.Dial(ctx, *e.NodeName, net.JoinHostPort(e.Addresses[0], port))
-			}
-		}
-	}
-	return nil, fmt.Errorf("no Pod of %s is ready", host)
+	return forward.Dial(ctx, network, address)
 }
 
 // asks for a control plane in a namespace of its own, with volumes for its store.
@@ -219,8 +111,12 @@ func (w *world) asks(name string, members, replicas int32, change ...func(*cpv1.
 // begins makes the control plane.
 func (h *hosted) begins(members, replicas int32, change ...func(*cpv1.AetherControlPlaneSpec)) {
 	h.Helper()
+	version, err := h.KubernetesVersion(h.Context())
+	if err != nil {
+		h.Fatal(err)
+	}
 	cp := &cpv1.AetherControlPlane{ObjectMeta: metav1.ObjectMeta{Namespace: h.namespace(), Name: h.name}, Spec: cpv1.AetherControlPlaneSpec{
-		Version: h.version(), Replicas: &replicas, Etcd: cpv1.EtcdSpec{Replicas: members, Storage: &volumeSize, StorageClassName: &h.name},
+		Version: version, Replicas: &replicas, Etcd: cpv1.EtcdSpec{Replicas: members, Storage: &volumeSize, StorageClassName: &h.name},
 	}}
 	for _, do := range change {
 		do(&cp.Spec)

@@ -20,7 +20,6 @@ import (
 // the Pod Security Standard restricted allows, behind policies that Cilium enforces.
 func TestASnapshotOfAHostedControlPlaneBecomesAnother(t *testing.T) {
 	w := newWorld(t)
-	w.hostsControlPlanes()
 	class := "acme-old-snapshots"
 	old := w.asks("acme-old", 1, 1, func(s *cpv1.AetherControlPlaneSpec) {
 		s.Etcd.Snapshots = &cpv1.Snapshots{Schedule: "17 3 * * *", Keep: 3, Volume: cpv1.SnapshotVolume{Size: volumeSize, StorageClassName: &class}}

@@ -53,7 +53,7 @@ func TestMain(m *testing.M) {
 func build() error {
 	for _, args := range [][]string{
 		{"build", "-o", "bin/", "./cmd/...", "./test/machine"},
-		{"run", "./test/images", "pause", "probe", "coredns"},
+		{"run", "./test/images", "pause", "probe", "coredns", "etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "aether-etcd"},
 	} {
 		cmd := exec.Command("go", args...)
 		cmd.Dir = testenv.Root()
@@ -80,8 +80,8 @@ var shared struct {
 	dir      string
 }
 
-// newWorld is the platform with two nodes and the example fleet, which all tests
-// share. It is started by the first that asks.
+// newWorld is the platform with two nodes and the example fleet, its cluster among it,
+// which all tests share. It is started by the first that asks.
 func newWorld(t testing.TB) *world {
 	t.Helper()
 	shared.Lock()
@@ -114,7 +114,7 @@ func start(t testing.TB, dir string, nodes int, fleet string) *local.Platform {
 		t.Fatal(err)
 	}
 	platform, err := local.Start(context.Background(), local.Options{
-		Root: testenv.Root(), Dir: dir, Ports: ports, Fleet: fleet, Nodes: nodes, World: outside,
+		Root: testenv.Root(), Dir: dir, Ports: ports, Fleet: fleet, Nodes: nodes, Clusters: fleet != "", World: outside,
 		Attached: true, Now: time.Now, Progress: os.Stderr, // for whoever waits
 	})
 	if err != nil {

@@ -221,15 +221,6 @@ func TestMachinesReachOneAnotherTheAPIAndNothingElse(t *testing.T) {
 	if line, err := r.ReadString('\n'); line != "the API\n" {
 		t.Errorf("through the proxy: %q (%v)", line, err)
 	}
-	// And as a program of a machine.
-	own, err := one.Dial(t.Context(), net.JoinHostPort(Gateway, APIPort))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = own.Close() }()
-	if line, err := bufio.NewReader(own).ReadString('\n'); line != "the API\n" {
-		t.Errorf("as a program of the machine: %q (%v)", line, err)
-	}
 }
 
 // refusal is a script that says how a connection is refused.

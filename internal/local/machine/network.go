@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"time"
@@ -80,17 +79,6 @@ func (n network) listen(ctx context.Context, address string) (l net.Listener, er
 		return err
 	})
 	return l, failed
-}
-
-// Dial opens a connection as a program of the machine would, to an address that is not
-// a name. It stays the machine's, and the caller is not changed.
-func (d Dir) Dial(ctx context.Context, address string) (net.Conn, error) {
-	own, err := openNetwork(filepath.Join(d.proc(), "ns", "net"))
-	if err != nil {
-		return nil, fmt.Errorf("the machine does not run: %w", err)
-	}
-	defer func() { _ = own.Close() }()
-	return own.dial(ctx, address)
 }
 
 // dialTimeout bounds a connection's opening.
