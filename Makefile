@@ -25,7 +25,7 @@ TEST := $(GO) run ./test/tools/gotest
 help: ## List what can be made.
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-build: ## Build aether and the namespace operator into bin/.
+build: ## Build our programs into bin/.
 	@$(GO) build -o bin/ ./cmd/...
 
 tools: ## Build the programs that the platform and the tests run, once, into bin/.
@@ -128,4 +128,4 @@ lint: ## Run the linters.
 fmt: ## Format the Go code.
 	gofmt -w -s $$(git ls-files '*.go')
 
-.PHONY: help build tools node-deps browser node images manifests release generate verify test e2e test-node e2e-kind bench bench-node up down status lint fmt
+.PHONY: help build tools node-deps browser node hosted images manifests release generate verify test e2e test-node e2e-kind bench bench-node up down status lint fmt

@@ -48,7 +48,7 @@ func (r *Reconciler) sleep(ctx context.Context, s *scope) error {
 			return &waiting{reason: cpv1.ReasonWaiting, message: fmt.Sprintf("Waiting for %d of %s to end", d.Status.Replicas, d.Labels[controlplane.LabelComponent])}
 		}
 	}
-	set := s.plan.EtcdStatefulSet(s.trust)
+	set := s.plan.EtcdStatefulSet()
 	if err := r.ended(ctx, s, set); err != nil {
 		return err
 	}

@@ -1,7 +1,8 @@
 package cluster
 
-// What this package may do, and why. All reads but Secrets' come from watches, which hold
-// what carries this controller's label. That it writes into the Namespaces of clusters
+// What this package may do, and why. Reads come from watches, which hold what carries this
+// controller's label; live are those of Secrets and Pods, and of what is about to be
+// deleted. That it writes into the Namespaces of clusters
 // alone is said by policies/admission/cluster-controller.
 
 // What is asked for, the finalizer that keeps it until its namespace is gone, and what

@@ -57,8 +57,6 @@ type Reconciler struct {
 type scope struct {
 	cp   *cpv1.AetherControlPlane
 	plan *controlplane.Plan
-	// trust marks the authorities that etcd trusts.
-	trust string
 	// pending is what is asked for and not there yet, though every stage is.
 	pending *waiting
 }

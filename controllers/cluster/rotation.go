@@ -153,7 +153,7 @@ func rotating(format string, args ...any) *waiting {
 // servers.
 func (r *Reconciler) settled(ctx context.Context, s *scope) ([]corev1.Pod, error) {
 	for _, o := range []client.Object{
-		s.plan.EtcdStatefulSet(s.trust), s.plan.APIServerDeployment(), s.plan.ControllerManagerDeployment(), s.plan.SchedulerDeployment(),
+		s.plan.EtcdStatefulSet(), s.plan.APIServerDeployment(), s.plan.ControllerManagerDeployment(), s.plan.SchedulerDeployment(),
 	} {
 		if err := r.applied(ctx, o, o.GetName()); err != nil {
 			return nil, err

@@ -2,8 +2,6 @@ package cluster
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"slices"
 	"strings"
@@ -132,8 +130,6 @@ func (r *Reconciler) spreadTrust(ctx context.Context, s *scope) error {
 	if err := s.plan.Mark(bundles, accounts.Data[corev1.TLSCertKey]); err != nil {
 		return err
 	}
-	sum := sha256.Sum256(bundles[controlplane.EtcdCA])
-	s.trust = hex.EncodeToString(sum[:8])
 	return r.put(ctx, s.plan.TrustMap(bundles))
 }
 
@@ -169,7 +165,7 @@ func (r *Reconciler) etcd(ctx context.Context, s *scope) error {
 	if err := r.restore(ctx, s, false); err != nil {
 		return err
 	}
-	set := s.plan.EtcdStatefulSet(s.trust)
+	set := s.plan.EtcdStatefulSet()
 	if err := r.put(ctx, append(objects, set)...); err != nil {
 		return err
 	}

@@ -67,7 +67,7 @@ func (p *Plan) APIServerDeployment() *appsv1.Deployment {
 	var mounted files
 	mounted.certificates(p, apiServer, kubeletClient, etcdClient, frontProxyClient, ServiceAccounts)
 	mounted.trust(p, CA, EtcdCA, FrontProxyCA)
-	pod := p.pod(APIServer, nil, corev1.Container{
+	pod := p.pod(APIServer, corev1.Container{
 		Name: "kube-apiserver", Image: p.image("kube-apiserver"), Command: append([]string{"kube-apiserver"}, f...),
 		Env:            []corev1.EnvVar{{Name: "POD_IP", ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{APIVersion: "v1", FieldPath: "status.podIP"}}}},
 		Ports:          []corev1.ContainerPort{{Name: "https", ContainerPort: APIServerPort, Protocol: corev1.ProtocolTCP}},

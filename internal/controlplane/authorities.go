@@ -172,6 +172,7 @@ func (p Place) trustedText() string {
 // all certificates with their keys, are read again when their files change.
 var readOnce = map[string][]string{
 	APIServer:         {CA, EtcdCA},
+	Etcd:              {EtcdCA},
 	ControllerManager: {CA},
 	Scheduler:         {CA},
 }
@@ -196,11 +197,8 @@ func (p *Plan) Mark(bundles map[string][]byte, serviceAccounts []byte) error {
 }
 
 // starts are the annotations of a Pod that change when it has to start anew.
-func (p *Plan) starts(component string, annotations map[string]string) map[string]string {
-	all := maps.Clone(annotations)
-	if all == nil {
-		all = map[string]string{}
-	}
+func (p *Plan) starts(component string) map[string]string {
+	all := map[string]string{}
 	if g := p.place.issuing(); g > 1 {
 		all[annotationIssuers] = strconv.Itoa(int(g))
 	}

@@ -154,7 +154,7 @@ func TestProgramsStartAnewWhenWhatTheyReadOnceHasChanged(t *testing.T) {
 		"nothing": {marked(one, one, one, one), nil},
 		"the cluster's authority, which the controller manager hands to every namespace": {
 			marked(other, one, one, one), []string{APIServer, ControllerManager, Scheduler}},
-		"etcd's authority, by which API servers know it; etcd is told apart": {marked(one, other, one, one), []string{APIServer}},
+		"etcd's authority, by which members and API servers know each other": {marked(one, other, one, one), []string{APIServer, Etcd}},
 		"the front proxy's authority, which is read again":                   {marked(one, one, other, one), nil},
 		"the key of service accounts":                                        {marked(one, one, one, other), []string{APIServer, ControllerManager}},
 	} {

@@ -183,7 +183,7 @@ func (p *Plan) replicas() int32 {
 
 // pod is what all Pods of a control plane have in common: they meet the Pod Security
 // Standard restricted, hold no token of this cluster, and prefer to be apart.
-func (p *Plan) pod(component string, annotations map[string]string, container corev1.Container, volumes []corev1.Volume) corev1.PodTemplateSpec {
+func (p *Plan) pod(component string, container corev1.Container, volumes []corev1.Volume) corev1.PodTemplateSpec {
 	container.SecurityContext = &corev1.SecurityContext{
 		AllowPrivilegeEscalation: ptr.To(false),
 		ReadOnlyRootFilesystem:   ptr.To(true),
@@ -192,7 +192,7 @@ func (p *Plan) pod(component string, annotations map[string]string, container co
 	container.ImagePullPolicy = corev1.PullIfNotPresent
 	labels := p.selector(component)
 	return corev1.PodTemplateSpec{
-		ObjectMeta: metav1.ObjectMeta{Labels: maps.Clone(labels), Annotations: p.starts(component, annotations)},
+		ObjectMeta: metav1.ObjectMeta{Labels: maps.Clone(labels), Annotations: p.starts(component)},
 		Spec: corev1.PodSpec{
 			Containers:                   []corev1.Container{container},
 			Volumes:                      volumes,

@@ -55,7 +55,7 @@ func planOf(t *testing.T, cp *cpv1.AetherControlPlane) *Plan {
 // pods are those of a control plane by component.
 func pods(p *Plan) map[string]corev1.PodTemplateSpec {
 	all := map[string]corev1.PodTemplateSpec{
-		Etcd:              p.EtcdStatefulSet("trust").Spec.Template,
+		Etcd:              p.EtcdStatefulSet().Spec.Template,
 		APIServer:         p.APIServerDeployment().Spec.Template,
 		ControllerManager: p.ControllerManagerDeployment().Spec.Template,
 		Scheduler:         p.SchedulerDeployment().Spec.Template,
@@ -229,7 +229,7 @@ func TestTheLongestNameFits(t *testing.T) {
 			}
 		}
 	}
-	if member := fmt.Sprintf("%s-0", p.EtcdStatefulSet("").Name); len(validation.IsValidLabelValue(member)) > 0 {
+	if member := fmt.Sprintf("%s-0", p.EtcdStatefulSet().Name); len(validation.IsValidLabelValue(member)) > 0 {
 		t.Errorf("the name of a member, %s, is no value of a label", member)
 	}
 }
@@ -252,7 +252,7 @@ func TestEachServerIsCertifiedUnderTheNamesThatItIsCalledBy(t *testing.T) {
 				}
 			}
 		case "acme-prod-pki-etcd-peer":
-			text := strings.Join(p.EtcdStatefulSet("").Spec.Template.Spec.Containers[0].Command, " ")
+			text := strings.Join(p.EtcdStatefulSet().Spec.Template.Spec.Containers[0].Command, " ")
 			for i := range 3 {
 				name := fmt.Sprintf("acme-prod-etcd-%d.acme-prod-etcd-peers.aether-cluster-acme-prod.svc", i)
 				if !slices.Contains(c.Spec.DNSNames, name) || !strings.Contains(text, fmt.Sprintf("acme-prod-etcd-%d=https://%s:2380", i, name)) {

@@ -53,10 +53,8 @@ func (p *Plan) EtcdServices() []*corev1.Service {
 	return []*corev1.Service{peers, clients}
 }
 
-// EtcdStatefulSet is the members. trust is a mark of the authorities that they trust:
-// etcd reads renewed certificates by itself, authorities only when it starts
-// (https://github.com/etcd-io/etcd/issues/11555).
-func (p *Plan) EtcdStatefulSet(trust string) *appsv1.StatefulSet {
+// EtcdStatefulSet is the members.
+func (p *Plan) EtcdStatefulSet() *appsv1.StatefulSet {
 	storage := *p.cp.Spec.Etcd.Storage
 	var cluster []string
 	for i, name := range p.members() {
@@ -93,7 +91,7 @@ func (p *Plan) EtcdStatefulSet(trust string) *appsv1.StatefulSet {
 	var mounted files
 	mounted.certificates(p, etcdServer, etcdPeer)
 	mounted.trust(p, EtcdCA)
-	pod := p.pod(Etcd, map[string]string{annotationTrust: trust}, corev1.Container{
+	pod := p.pod(Etcd, corev1.Container{
 		Name: Etcd, Image: p.opts.EtcdImage, Command: append([]string{"etcd"}, f...),
 		Env: []corev1.EnvVar{{Name: "POD_NAME", ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{APIVersion: "v1", FieldPath: "metadata.name"}}}},
 		Ports: []corev1.ContainerPort{

@@ -54,7 +54,7 @@ func (p *Plan) manager(component, program string, port int32, f flags, resources
 	mounted.certificates(p, append(certificates, component)...)
 	mounted.trust(p, CA, FrontProxyCA)
 	mounted.kubeconfig(p, component)
-	return p.deployment(component, p.pod(component, nil, corev1.Container{
+	return p.deployment(component, p.pod(component, corev1.Container{
 		Name: program, Image: p.image(program), Command: append([]string{program}, f...),
 		Ports:          []corev1.ContainerPort{{Name: "https", ContainerPort: port, Protocol: corev1.ProtocolTCP}},
 		Resources:      resources,

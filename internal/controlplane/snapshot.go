@@ -104,7 +104,7 @@ func (p *Plan) snapshotJob() batchv1.JobSpec {
 	var mounted files
 	mounted.certificates(p, etcdBackup)
 	mounted.trust(p, EtcdCA)
-	pod := p.pod(Snapshot, nil, corev1.Container{
+	pod := p.pod(Snapshot, corev1.Container{
 		Name: Snapshot, Image: p.opts.SnapshotImage, Command: append([]string{"/" + snapshotProgram, "snapshot"}, f...),
 		Resources: requests("50m", "64Mi"), VolumeMounts: append(mounted.mounts, corev1.VolumeMount{Name: snapshotsVolume, MountPath: snapshotsFolder}),
 	}, append(mounted.volumes, claimed(p.SnapshotClaim(), false)))
